@@ -1,0 +1,103 @@
+"""``python -m attacker --config attacker.toml``: listen on the mirror port, or run the attacks on a capture.
+
+Prints one JSON line on stdout when ready: ``{"ready": "attacker", "mirror": PORT, "control": PORT}`` (mirror null with a
+capture). Logs go to stderr. SIGTERM and Ctrl-C: in lossless mode the queue is worked off for at most ``grace_s`` seconds;
+exit code 0, or 4 where work was left. A capture ends by itself: 0, or 3 where some of it could not be read, 1 where
+nothing could. Bad settings: one line, exit code 2.
+
+The guard goes up before torch, any attack or any thread exists, so imports that need it stand in functions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attacker import guard
+from attacker.config import AttackerConfig
+from attacker.knowledge import KnowledgeCard
+from wire.address import listen, parse_address
+from wire.errors import EavesplitError, InputError
+from wire.rolefile import read
+
+if TYPE_CHECKING:
+    from attacker.process import Attacker
+
+LEFT_UNDONE = 4
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m attacker", description=__doc__.splitlines()[0])
+    parser.add_argument("--config", type=Path, required=True, help="the role file (TOML)")
+    chosen = parser.parse_args(arguments)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        config = read(AttackerConfig, chosen.config)
+        card = config.card
+        folders = [config.folder / "capture", config.folder / "reconstructions"]
+        for folder in folders if config.mirror else folders[1:]:
+            folder.mkdir(parents=True, exist_ok=True)
+        card = card.with_guard(guard.install(_granted(config), [f for f in folders if f.is_dir()]))
+        return _run(config, card, stop)
+    except InputError as error:
+        print(f"attacker: {error}", file=sys.stderr)
+        return 2
+    except EavesplitError as error:
+        print(f"attacker: {error}", file=sys.stderr)
+        return 1
+
+
+def _granted(config: AttackerConfig) -> list[Path]:
+    """Every file that may be read: what the attacks were given, and the capture that is to be attacked."""
+    files = [path for attack in config.attacks for path in attack.files.values()]
+    return files + ([config.capture] if config.capture else [])
+
+
+def _run(config: AttackerConfig, card: KnowledgeCard, stop: threading.Event) -> int:
+    server = listen(parse_address(config.mirror, "mirror"), "mirror") if config.mirror else None
+
+    from attacker.process import Attacker
+    from attacker.service import AttackerControl
+
+    attacker = Attacker(config, card)
+    control = AttackerControl(attacker, config.control, config.control_hosts)
+    port = control.start()
+    attacker.start()
+    ready = {"ready": "attacker", "mirror": server.getsockname()[1] if server else None, "control": port}
+    print(json.dumps(ready), flush=True)
+    try:
+        if server is not None:
+            return _listen(config, attacker, server, stop)
+        return _attack_capture(config, attacker, stop)
+    finally:
+        control.stop()
+
+
+def _listen(config: AttackerConfig, attacker: Attacker, server: socket.socket, stop: threading.Event) -> int:
+    from attacker.listener import MirrorListener
+
+    attacker.restore()
+    listener = MirrorListener(server, attacker.connected)
+    listener.start()
+    stop.wait()
+    # a reader that waits for room in the queue gets it when the queue is closed
+    drained = attacker.queue.close_input()
+    listener.stop(config.grace_s)
+    return 0 if attacker.stop(config.grace_s) and drained is None else LEFT_UNDONE
+
+
+def _attack_capture(config: AttackerConfig, attacker: Attacker, stop: threading.Event) -> int:
+    ...
+
+
+if __name__ == "__main__":
+    sys.exit(main())

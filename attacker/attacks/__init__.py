@@ -1,0 +1,1 @@
+"""Ways to turn captured payloads into a reconstruction."""

@@ -1,0 +1,75 @@
+"""The listener's role file: where it listens, what it was given, what it does with what it hears."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from attacker.knowledge import KnowledgeCard
+from wire.rolefile import Role
+
+RecordLevel = Literal["full", "features", "heads", "none"]
+
+
+class AttackConfig(Role):
+    """One attack to run. files: name -> path, exactly what its knowledge card grants (``weights``, ``inverter``).
+
+    settings: what is public about the victim, such as its preset.
+    """
+
+    name: str
+    files: dict[str, Path] = Field(default_factory=dict)
+    settings: dict[str, bool | int | float | str | list[int] | list[float]] = Field(default_factory=dict)
+
+
+class AttackerConfig(Role):
+    """``python -m attacker --config attacker.toml``.
+
+    Exactly one of mirror (``HOST:PORT`` to listen on for a link or a cloud; port 0 for any) and capture (a folder that was
+    recorded before). folder: gets ``capture/`` and ``reconstructions/``. record: what of each transfer is kept - all, only
+    what left the edge, heads without tensors, nothing but frame numbers. record_gb: bound of either folder.
+    grace_s: how long a stop may take to work off the queue in lossless mode.
+    """
+
+    mirror: str | None = None
+    capture: Path | None = None
+    control: str = "127.0.0.1:0"
+    control_hosts: tuple[str, ...] = ()
+    folder: Path
+    attacks: tuple[AttackConfig, ...] = ()
+    knowledge: dict[str, Any] = Field(default_factory=dict)
+    mode: Literal["live", "lossless"] = "live"
+    workers: int = Field(default=1, ge=1, le=64)
+    queue_frames: int = Field(default=8, ge=1, le=100_000)
+    record: RecordLevel = "full"
+    record_gb: float = Field(default=2.0, gt=0)
+    seed: int = Field(default=0, ge=0)
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = Field(default=1, ge=1, le=256)
+    grace_s: float = Field(default=30.0, ge=0)
+
+    @field_validator("attacks")
+    @classmethod
+    def _each_once(cls, attacks: tuple[AttackConfig, ...]) -> tuple[AttackConfig, ...]:
+        seen = [attack.name for attack in attacks]
+        twice = sorted({name for name in seen if seen.count(name) > 1})
+        if twice:
+            raise ValueError(f"attack {twice[0]!r} is given twice; each at most once")
+        return attacks
+
+    @model_validator(mode="after")
+    def _one_source(self) -> AttackerConfig:
+        if (self.mirror is None) == (self.capture is None):
+            raise ValueError("give exactly one of mirror (an address to listen on) and capture (a folder)")
+        return self
+
+    @property
+    def card(self) -> KnowledgeCard:
+        """The knowledge card. Raises InputError for what no card may say."""
+        return KnowledgeCard.from_dict(self.knowledge, "knowledge")
+
+    @property
+    def record_bytes(self) -> int:
+        return max(int(self.record_gb * (1 << 30)), 1)

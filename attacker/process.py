@@ -1,0 +1,252 @@
+"""The listening process without its ports: records or a capture in, reconstructions out.
+
+One lock orders everything that is heard, from however many mirrors; the queue stands between it and the workers.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attacker.attacks.base import Attack, DefenseCard, Grants
+from attacker.capture import Capture, replay
+from attacker.config import AttackConfig, AttackerConfig
+from attacker.decoding import decode_frame
+from attacker.frames import RawFrame
+from attacker.knowledge import KnowledgeCard
+from attacker.listener import Hear
+from attacker.queue import Entry, FrameQueue
+from attacker.reconstructions import Reconstructions, finished
+from attacker.registry import attack as registered
+from attacker.sessions import Ear, Event, SessionClosed, SessionOpened, Sessions
+from attacker.streams import Gap, Sizes
+from attacker.worker import Inverters, Worker
+from wire.errors import DecodeError, InputError
+from wire.mirror import Record
+from wire.record import ReadSummary
+
+TLS_REASON = "the stream is TLS: sizes and times only"
+
+
+class Attacker:
+    """Everything between the mirror port and the results.
+
+    Raises InputError where an attack does not exist, or its needs exceed the knowledge card.
+    """
+
+    def __init__(self, config: AttackerConfig, card: KnowledgeCard) -> None:
+        torch.set_num_threads(config.threads)
+        self.config, self.card = config, card
+        self.attacks: dict[str, Attack] = {}
+        for wanted in config.attacks:
+            found = registered(wanted.name)
+            refusals = card.entitles(found.needs)
+            if refusals:
+                raise InputError(f"attack {wanted.name}: {'; '.join(refusals)}")
+            self.attacks[wanted.name] = found
+        grants = {wanted.name: _grants(wanted, config, card) for wanted in config.attacks}
+        self.sessions = Sessions()
+        self.queue = FrameQueue({n: a.needs for n, a in self.attacks.items()}, config.mode, config.queue_frames)
+        self.store = Reconstructions(config.folder / "reconstructions", config.record_bytes)
+        self.capture = Capture(config.folder / "capture", config.record, config.record_bytes) if config.mirror else None
+        self.summary = ReadSummary()
+        self._inverters = Inverters(self.attacks, grants)
+        self._workers = [Worker(n, self.queue, self._inverters, self.store) for n in range(config.workers)]
+        self._ears: list[Ear] = []
+        self._hearing = threading.Lock()
+        self._invalid = 0
+        self._last_invalid: str | None = None
+        self._lost_bytes = 0
+        self._tls_bytes = 0
+        self._restored = 0
+        self._refused: dict[str, str] = {}
+        self._newest_ns = 0
+
+    def start(self) -> None:
+        """Start the workers."""
+        for worker in self._workers:
+            worker.start()
+
+    def restore(self) -> None:
+        """Read our own capture of before: sessions and frames are then known, and in lossless mode what was captured but
+        not yet inverted is queued. Call before the first mirror is accepted."""
+        if self.capture is not None:
+            self._replay(self.config.folder / "capture", invert=self.config.mode == "lossless")
+            self._restored = self.sessions.totals()["captured"]
+
+    def run_capture(self, folder: Path) -> None:
+        """Run the attacks on a capture that is finished; what an earlier process did in our folder is not repeated.
+
+        Returns when everything was queued. Raises InputError where there is no capture.
+        """
+        self._replay(folder, invert=True)
+        for session in self.sessions:
+            self.queue.end(session.info.session)
+
+    def connected(self, number: int) -> Hear:
+        """What takes the records of mirror ``number``."""
+        ear = Ear(self.sessions, name=str(number))
+        with self._hearing:
+            self._ears.append(ear)
+
+        def hear(record: Record) -> None:
+            with self._hearing:
+                for event in ear.feed(record):
+                    self._on_event(event)
+
+        return hear
+
+    def stop(self, grace_s: float) -> bool:
+        """No more comes. Lossless: the queue is worked off, within ``grace_s`` seconds; live: it is dropped. Then files are
+        finished. False where work was left undone."""
+        self.queue.close(drain=self.config.mode == "lossless")
+        deadline = time.monotonic() + grace_s
+        for worker in self._workers:
+            worker.join(max(deadline - time.monotonic(), 0.1))
+        done = not any(worker.is_alive() for worker in self._workers)
+        if not done:
+            self.queue.close(drain=False)
+        if self.capture is not None:
+            self.capture.close()
+        self.store.close()
+        return done
+
+    def state(self) -> dict[str, Any]:
+        """What ``GET /state`` answers."""
+        totals = self.sessions.totals()
+        counts = self.queue.counts()
+        ears = list(self._ears)
+        recorded = [p for p in (self.capture and self.capture.problem, self.store.problem) if p]
+        return {
+            "captured": totals["captured"],
+            "missed": totals["missed"],
+            "incomplete": totals["incomplete"],
+            "invalid": self._invalid,
+            "duplicates": totals["duplicates"],
+            "restored": self._restored,
+            **{key: sum(getattr(c, key) for c in counts.values()) for key in ("inverted", "dropped", "failed")},
+            "attacks": {name: vars(count) | self._attack(name) for name, count in counts.items()},
+            "queue": {
+                "mode": self.queue.mode,
+                "capacity": self.queue.capacity,
+                "depth": max((c.waiting for c in counts.values()), default=0),
+                "peak": max((c.peak for c in counts.values()), default=0),
+                "paused": self.queue.paused,
+            },
+            "lag_ms": self._lag_ms(),
+            "reconstructions": self.store.count,
+            "lost_bytes": self._lost_bytes,
+            "skipped_bytes": sum(ear.connections.skipped_bytes for ear in ears),
+            "unreadable_messages": sum(ear.unreadable for ear in ears),
+            "encrypted_bytes": self._tls_bytes,
+            "why": self._why(recorded),
+            "record": {
+                "level": self.config.record,
+                "bytes": self.capture.total_bytes if self.capture else 0,
+                "deleted_segments": self.capture.deleted_segments if self.capture else 0,
+            },
+            "sessions": [
+                {
+                    "session": s.info.session,
+                    "tap": s.tap,
+                    "victim": s.info.victim,
+                    "split": s.info.split,
+                    "layouts": list(s.info.layouts),
+                    "incarnation": s.incarnation,
+                    "epochs": s.epochs,
+                    "closed": s.closed,
+                    "captured": len(s.frames.captured),
+                    "missed": s.frames.missed,
+                    "highest": s.frames.highest,
+                }
+                for s in self.sessions
+            ],
+            "knowledge": self.card.to_dict(),
+        }
+
+    def _attack(self, name: str) -> dict[str, Any]:
+        return {"selected": name in self.queue.selected, "why": self._refused.get(name)}
+
+    def _why(self, recorded: list[str]) -> str | None:
+        reasons = [TLS_REASON] if self._tls_bytes else []
+        if self._last_invalid:
+            reasons.append(f"last invalid payload: {self._last_invalid}")
+        return "; ".join(reasons + recorded) or None
+
+    def _lag_ms(self) -> float | None:
+        """From the last byte of the newest inverted frame on the link to its reconstruction; None before the first."""
+        latest = self.store.latest()
+        if latest is None:
+            return None
+        return sum(float(str(latest.meta.get(f"{name}_ms", 0.0))) for name in ("decode", "wait", "invert"))
+
+    def _on_event(self, event: Event, done: frozenset[str] = frozenset()) -> None:
+        if self.capture is not None:
+            self.capture.write(event)
+        self._follow(event)
+        if isinstance(event, RawFrame):
+            self._queue_frame(event, frozenset(self.attacks))
+
+    def _follow(self, event: Event) -> None:
+        if isinstance(event, SessionOpened):
+            self._inverters.know(event.session.info)
+        elif isinstance(event, SessionClosed):
+            self._inverters.know(event.session.info)
+            self.queue.end(event.session.info.session)
+        elif isinstance(event, Gap):
+            self._lost_bytes += event.lost
+        elif isinstance(event, Sizes):
+            self._tls_bytes += event.size
+
+    def _queue_frame(self, raw: RawFrame, wanted: frozenset[str]) -> None:
+        begin = time.perf_counter()
+        try:
+            frame = decode_frame(raw)
+        except DecodeError as error:
+            self._invalid += 1
+            self._last_invalid = f"frame {raw.frame}: {error}"
+            return
+        spent = (time.perf_counter() - begin) * 1e3
+        self.queue.put(Entry(frame, time.monotonic_ns(), spent), self._entitled(raw, wanted))
+
+    def _entitled(self, raw: RawFrame, wanted: frozenset[str]) -> frozenset[str]:
+        """The attacks that may see this frame and are trained for its split point."""
+        split = next((s.info.split for s in self.sessions if (s.info.session, s.tap) == (raw.session, raw.tap)), "")
+        chosen = set()
+        for name in wanted:
+            refusals = self.card.entitles(self.attacks[name].needs, split or None)
+            if raw.tap == "cloud" and self.card.vantage != "cloud":
+                refusals.append("vantage: the frame was heard in the cloud, the card grants wire")
+            if refusals:
+                self._refused[name] = "; ".join(refusals)
+                self.queue.refuse(name)
+            else:
+                chosen.add(name)
+        return frozenset(chosen)
+
+    def _replay(self, folder: Path, *, invert: bool) -> None:
+        if not folder.is_dir() and self.capture is not None:
+            return
+        done = finished(self.config.folder / "reconstructions")
+        for event in replay(folder, self.sessions, self.summary):
+            self._follow(event)
+            if isinstance(event, RawFrame) and invert:
+                place = (event.session, event.incarnation, event.frame)
+                wanted = frozenset(name for name in self.attacks if (name, *place) not in done)
+                if wanted:
+                    self._queue_frame(event, wanted)
+
+
+def _grants(wanted: AttackConfig, config: AttackerConfig, card: KnowledgeCard) -> Grants:
+    public: Mapping[str, Any] = {
+        "device": config.device,
+        "seed": config.seed,
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in wanted.settings.items()},
+    }
+    defense = DefenseCard(card.defense_name, card.defense_settings) if card.defense == "aware" else None
+    return Grants(files=dict(wanted.files), settings=public, defense=defense)

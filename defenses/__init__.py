@@ -1,0 +1,1 @@
+"""What happens to a payload before it leaves the edge."""

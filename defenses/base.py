@@ -1,0 +1,70 @@
+"""What a defense is: a function on outgoing payloads that may know the turn and its own calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from wire.payload import Meta, Payload
+
+if TYPE_CHECKING:  # for the signature alone: the two rooms never import each other
+    from victims.base import Sample
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a defense may know of the turn it protects.
+
+    frame: number in the session; step/steps: training step and total (0 and None in inference);
+    segment: grows by one when a running edge swaps its defense; rng: this frame's own stream.
+    """
+
+    frame: int
+    step: int
+    steps: int | None
+    segment: int
+    rng: np.random.Generator
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Figures measured once on clean payloads and stored in ``run.toml``, so that a strength means the same later.
+
+    rms: root mean square of the active features, all channels. clip: bound on a payload's norm, where one is used.
+    """
+
+    rms: float
+    clip: float | None = None
+    frames: int = 0
+
+
+@dataclass(frozen=True)
+class Protected:
+    """What leaves the edge, and a record for the report (standard deviation, clipped share, sites): never sent."""
+
+    parts: Sequence[Payload]
+    record: Mapping[str, Meta] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """What a privacy accountant composes: the noise added to one release and its sensitivity."""
+
+    kind: str  # "gaussian" | "laplace"
+    sigma: float
+    sensitivity: float
+
+
+class Defense(Protocol):
+    """An entry of :data:`defenses.registry.DEFENSES`, built from its settings."""
+
+    name: str
+    roles: frozenset[str]  # what it touches; payloads of other roles pass untouched
+
+    def calibrate(self, clean: Iterable[Payload]) -> Calibration: ...
+    def prepare(self, sample: Sample, turn: Turn) -> Sample: ...
+    def protect(self, parts: Sequence[Payload], turn: Turn) -> Protected: ...
+    def mechanism(self) -> Mechanism | None: ...

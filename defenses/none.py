@@ -1,0 +1,39 @@
+"""No defense: the baseline of every table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from defenses.base import Calibration, Protected, Turn
+from defenses.settings import Settings
+from wire.payload import Meta, Payload
+
+if TYPE_CHECKING:
+    from victims.base import Sample
+
+
+class NoDefense:
+    """Lets everything pass: the very payloads that came, no copy. Has no settings and needs no calibration."""
+
+    name = "none"
+    roles: frozenset[str] = frozenset()
+
+    def __init__(self, settings: Mapping[str, Meta], calibration: Calibration | None = None) -> None:
+        Settings(self.name, settings).done()
+
+    def calibrate(self, clean: Iterable[Payload]) -> Calibration:
+        """Nothing is measured: an RMS of 0 over 0 frames."""
+        return Calibration(rms=0.0)
+
+    def prepare(self, sample: Sample, turn: Turn) -> Sample:
+        """The sample as it is."""
+        return sample
+
+    def protect(self, parts: Sequence[Payload], turn: Turn) -> Protected:
+        """The parts as they are."""
+        return Protected(parts)
+
+    def mechanism(self) -> None:
+        """None: nothing is promised."""
+        return

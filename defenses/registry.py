@@ -1,0 +1,44 @@
+"""Every defense by name. Others join through the entry point group ``eavesplit.defenses``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+
+from defenses.base import Calibration, Defense
+from defenses.distributed import Distributed
+from defenses.feature_centric import FeatureCentric
+from defenses.none import NoDefense
+from wire.errors import InputError
+from wire.payload import Meta
+
+Factory = Callable[[Mapping[str, Meta], Calibration | None], Defense]
+"""Builds a defense from its settings and, where a run stored one, its calibration. Raises InputError."""
+
+GROUP = "eavesplit.defenses"
+
+DEFENSES: dict[str, Factory] = {
+    NoDefense.name: NoDefense,
+    FeatureCentric.name: FeatureCentric,
+    Distributed.name: Distributed,
+}
+
+
+def names() -> list[str]:
+    """What can be built here: ours in the order of the registry, then the installed ones by name."""
+    installed = {entry.name for entry in entry_points(group=GROUP)}
+    return [*DEFENSES, *sorted(installed - set(DEFENSES))]
+
+
+def build(name: str, settings: Mapping[str, Meta] | None = None, calibration: Calibration | None = None) -> Defense:
+    """The defense of this name. Ours win over an installed one of the same name.
+
+    Raises InputError for an unknown name (it lists those that exist) and for a setting that is unknown or out of range.
+    """
+    factory = DEFENSES.get(name)
+    if factory is None:
+        found = [entry for entry in entry_points(group=GROUP) if entry.name == name]
+        if not found:
+            raise InputError(f"defense {name!r} does not exist; accepted: {', '.join(names())}")
+        factory = found[0].load()
+    return factory(settings or {}, calibration)

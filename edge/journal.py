@@ -1,0 +1,79 @@
+"""What the edge keeps for itself: truth, outcomes and stage times. The listener never reads it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge.driver import Done
+from victims.base import Sample
+from wire import arrays, record
+from wire.errors import InputError
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an earlier process of the same run came."""
+
+    next_frame: int = 0
+    next_sample: int = 0  # position in the source, unreadable samples included
+    segment: int = 0
+
+
+class Journal:
+    """The record under ``edge/`` of a run folder.
+
+    topics: ``sample`` and ``outcome`` (packed arrays), ``stages`` (JSON, one a frame, written last: a frame without it
+    is not finished), ``defended`` (JSON), ``unreadable`` (JSON), ``session`` (JSON).
+    """
+
+    def __init__(self, folder: Path, *, keep: str, max_bytes: int) -> None:
+        self._folder, self._keep = folder, keep
+        self._writer = record.RecordWriter(folder, max_bytes=max_bytes)
+
+    def session(self, values: dict[str, Any]) -> None:
+        """The session that the following frames belong to."""
+        self._writer.event("session", values, sticky="session")
+
+    def unreadable(self, position: int, error: InputError) -> None:
+        """A sample that could not be read."""
+        self._writer.event("unreadable", {"position": position, "error": str(error)})
+
+    def frame(self, done: Done, row: dict[str, Any]) -> None:
+        """One finished (answered or failed) frame."""
+        if self._keep != "none":
+            self._arrays("sample", done, _sample_arrays(done.sample))
+        if done.outcome is not None and self._keep != "none":
+            self._arrays("outcome", done, dict(done.outcome.arrays))
+        for protected in done.protected:
+            self._writer.event("defended", {"frame": done.frame, "segment": done.segment, **protected.record})
+        self._writer.event("stages", row, log_ns=done.done_ns)
+
+    def close(self) -> None:
+        """Flush and finish the segment."""
+        self._writer.close()
+
+    def _arrays(self, topic: str, done: Done, values: dict[str, Any]) -> None:
+        meta = {"frame": done.frame, "name": done.sample.name, "digest": done.sample.digest()}
+        self._writer.write(topic, arrays.pack(values, meta), log_ns=done.capture_ns, sequence=done.frame)
+
+
+def progress(folder: Path) -> Progress:
+    """Read how far the record in ``folder`` got; zero where there is none."""
+    if not folder.is_dir():
+        return Progress()
+    frame = sample = segment = 0
+    for item in record.read(folder):
+        if item.topic == "stages":
+            row = json.loads(item.data)
+            frame, sample = max(frame, row["frame"] + 1), max(sample, row["position"] + 1)
+            segment = max(segment, row["segment"])
+        elif item.topic == "unreadable":
+            sample = max(sample, json.loads(item.data)["position"] + 1)
+    return Progress(frame, sample, segment)
+
+
+def _sample_arrays(sample: Sample) -> dict[str, Any]:
+    return {**sample.arrays, **{f"truth.{name}": array for name, array in sample.truth.items()}}

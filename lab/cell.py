@@ -1,0 +1,89 @@
+"""One cell of a study: stream, score, sum up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from lab.metrics.base import Scorer, scorer
+from lab.runfolder import RunFolder
+from lab.scores import score_run
+from lab.stream import Stream, StreamResult, StreamSettings
+from lab.studies.base import Cell, CellResult
+from lab.summary import Listener, count_frames, summarize_run
+from victims.base import Progress
+from victims.registry import victim
+
+STREAM_SHARE = 0.85
+"""Part of a cell's progress bar that streaming takes; scoring takes the rest."""
+
+
+def run_cell(study: str, cell: Cell, folder: RunFolder, progress: Progress) -> CellResult:
+    """Run or finish one cell in its folder. A cell with a summary is returned as it is."""
+    settings = cell.stream
+    if folder.finished:
+        return CellResult(cell, folder.path, folder.read_summary())
+    marker = folder.path / "stream.json"
+    if marker.exists():
+        streamed = json.loads(marker.read_text())
+    else:
+        expected = max(1, settings.frames)
+
+        def on_progress(answered: int, inverted: int, _: int) -> None:
+            rows = max(1, len(settings.attacks))
+            share = (answered + inverted / rows) / (2 * expected)
+            progress(STREAM_SHARE * min(1.0, share), 1.0, f"{cell.title}: {answered} frames, {inverted} inversions")
+
+        with Stream(settings, folder.path) as stream:
+            streamed = _told(stream.run(on_progress))
+        folder.write("stream.json", json.dumps(streamed, indent=1))
+    measure = _scorer(settings)
+
+    def on_scored(done: float, total: float, note: str = "") -> None:
+        progress(STREAM_SHARE + (1 - STREAM_SHARE) * done / max(total, 1.0), 1.0, f"{cell.title}: scoring {note}")
+
+    scores = score_run(folder, measure, settings.seed, on_scored)
+    heard = streamed["attacker"]
+    listener = Listener(
+        captured=int(heard.get("captured", 0)),
+        missed=int(streamed["edge"]["sent"]) - int(heard.get("captured", 0)),
+        duplicated=int(heard.get("duplicates", 0)),
+        dropped=heard.get("dropped_by_attack", {}),
+        lost=heard.get("failed_by_attack", {}),
+    )
+    frames = count_frames(folder, listener, [a.row for a in settings.attacks], live=settings.mode == "live")
+    described = {
+        "study": study,
+        "victim": settings.victim,
+        "split": settings.split,
+        "defense": {"name": settings.defense, **settings.defense_settings},
+        "link": dict(settings.link),
+        "knowledge": heard.get("knowledge") or settings.knowledge.to_dict(),
+        "title": cell.title,
+        "columns": dict(cell.columns),
+        "processes": streamed["processes"],
+    }
+    summary = summarize_run(folder, measure, scores, frames, described, seed=settings.seed)
+    folder.write_summary(summary)
+    progress(1.0, 1.0, cell.title)
+    return CellResult(cell, folder.path, summary)
+
+
+def _scorer(settings: StreamSettings) -> Scorer:
+    return scorer(victim(settings.victim).modality, {"split": settings.split, **settings.victim_settings})
+
+
+def _told(result: StreamResult) -> dict[str, Any]:
+    processes: dict[str, Mapping[str, Any]] = {
+        name: {**asdict(usage), "restarts": result.restarts[name]} for name, usage in result.usage.items()
+    }
+    return {
+        "edge": result.edge,
+        "attacker": result.attacker,
+        "link": result.link,
+        "cloud": result.cloud,
+        "processes": processes,
+        "wall_s": result.wall_s,
+    }

@@ -1,0 +1,322 @@
+"""``eavesplit``: the command line. Heavy imports happen inside the commands, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from wire.errors import EavesplitError, InputError
+
+app = typer.Typer(
+    name="eavesplit",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="How private is split computing? An edge streams features to a cloud; a listener on the line rebuilds the input."
+    "\n\nStart with: [bold]eavesplit demo lidar[/bold]",
+)
+runs_app = typer.Typer(no_args_is_help=True, help="List or prune the folders under runs/.")
+app.add_typer(runs_app, name="runs")
+out = Console()
+err = Console(stderr=True)
+
+ROOT = Path("runs")
+
+Data = Annotated[list[Path] | None, typer.Option("--data", help="Folder of your own data (repeatable). Default: procedural.")]
+Frames = Annotated[int, typer.Option(min=0, help="At most so many frames a cell; 0: the study's own number.")]
+Seed = Annotated[int, typer.Option(min=0, help="One seed for everything: same command, same seed, same bytes.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda: where attacks compute.")]
+Profile = Annotated[str, typer.Option(help="quick (minutes, 2 cores), cpu (hours) or paper (GPU).")]
+Resume = Annotated[Path | None, typer.Option(help="Go on with this run folder; finished frames are not repeated.")]
+Split = Annotated[list[str] | None, typer.Option("--split", help="Only this split point (repeatable).")]
+Record = Annotated[str, typer.Option(help="What is kept: full, features, heads or none.")]
+RecordGb = Annotated[float, typer.Option("--record-gb", min=0.01, help="Bound on what is kept; the oldest goes first.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="A study's own setting, KEY=VALUE (repeatable).")]
+Tls = Annotated[bool, typer.Option("--tls", help="Encrypt edge to cloud: the wire listener then sees sizes and times only.")]
+
+
+@app.command()
+def demo(
+    modality: Annotated[str, typer.Argument(help="lidar (image and radiance join with their rooms).")] = "lidar",
+    data: Data = None,
+    frames: Frames = 0,
+    seed: Seed = 0,
+    split: Split = None,
+    defense: Annotated[str, typer.Option(help="none, feature_centric or distributed.")] = "feature_centric",
+    strength: Annotated[float, typer.Option(help="Noise deviation in units of the features' RMS.")] = 0.5,
+    device: Device = "auto",
+    tls: Tls = False,
+    resume: Resume = None,
+) -> None:
+    """Run the main job and write a report.
+
+    Example: eavesplit demo lidar --strength 1.0
+    """
+    if modality != "lidar":
+        raise InputError(f"demo {modality!r} does not exist yet; there is: lidar")
+    options = {"defense": defense, "strength": strength}
+    _execute("demo-lidar", resume, _settings("quick", data, frames, seed, split, device, "full", 2.0, tls, options))
+
+
+@app.command()
+def run(
+    study: Annotated[str, typer.Argument(help="A study from `eavesplit list`.")],
+    data: Data = None,
+    frames: Frames = 0,
+    seed: Seed = 0,
+    split: Split = None,
+    profile: Profile = "quick",
+    device: Device = "auto",
+    record: Record = "full",
+    record_gb: RecordGb = 2.0,
+    tls: Tls = False,
+    setting: Set = None,
+    resume: Resume = None,
+) -> None:
+    """Run a study: every cell as processes of their own, then scores, summary and report.
+
+    Example: eavesplit run concretizer --data path/to/kitti --split conv3.0
+    """
+    settings = _settings(profile, data, frames, seed, split, device, record, record_gb, tls, _pairs(setting))
+    _execute(study, resume, settings)
+
+
+@app.command()
+def train(
+    what: Annotated[str, typer.Argument(help="victim or concretizer or concretizer-aware.")],
+    split: Annotated[str, typer.Option(help="Split point of the attack.")] = "conv3.0",
+    work: Annotated[Path, typer.Option(help="Checkpoints; run again with the same folder to go on.")] = Path("work"),
+    seed: Seed = 0,
+    setting: Set = None,
+) -> None:
+    """Train what is shipped; resumes from its last checkpoint.
+
+    Example: eavesplit train concretizer --split conv4.0 --work work/conv4
+    """
+    from lab.progress import bar
+    from lab.training import train as start
+
+    with bar() as progress:
+        made = start(what, split, work, seed, _pairs(setting), progress)
+    out.print(str(made))
+
+
+@app.command()
+def attack(
+    capture: Annotated[Path, typer.Argument(help="A capture folder, or the run folder that holds one.")],
+    name: Annotated[list[str] | None, typer.Option("--attack", help="Attacks to run (repeatable).")] = None,
+    to: Annotated[Path | None, typer.Option(help="Where the reconstructions go. Default: a new run folder.")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Invert a capture again, without a stream, in the attacker's guarded process.
+
+    Example: eavesplit attack runs/2026-11-21T10-04-11_demo-lidar --attack concretizer
+    """
+    from lab.progress import bar
+    from lab.replay import replay
+
+    with bar() as progress:
+        made = replay(capture, name or [], to or ROOT, seed, _device(device), progress)
+    out.print(str(made))
+
+
+@app.command()
+def report(folders: Annotated[list[Path], typer.Argument(help="Run folders.")]) -> None:
+    """Write report.html anew from what a run recorded; several runs are told side by side.
+
+    Example: eavesplit report runs/2026-11-21T10-04-11_demo-lidar
+    """
+    from lab.telling import tell
+
+    for made in tell(folders):
+        out.print(str(made))
+
+
+@app.command("list")
+def list_everything() -> None:
+    """Show victims with their split points, defenses, attacks and studies."""
+    from attacker.registry import names as attacks
+    from defenses.registry import names as defenses
+    from lab.studies.registry import names as studies
+    from lab.studies.registry import study
+    from victims.registry import names as victims
+    from victims.registry import victim
+
+    table = Table(show_header=True, header_style="bold", box=None)
+    for column in ("kind", "name", "what"):
+        table.add_column(column, overflow="fold")
+    for name in victims():
+        chosen = victim(name)
+        table.add_row("victim", name, f"{chosen.modality}; split points {', '.join(chosen.splits)}")
+    for name in defenses():
+        table.add_row("defense", name, "")
+    for name in attacks():
+        table.add_row("attack", name, "")
+    for name in studies():
+        table.add_row("study", name, study(name).summary)
+    out.print(table)
+
+
+@runs_app.command("list")
+def runs_list(root: Annotated[Path, typer.Argument(help="Where runs lie.")] = ROOT) -> None:
+    """Show every run, the oldest first."""
+    from lab.runfolder import runs
+
+    for folder in runs(root):
+        out.print(f"{folder.path}  {'finished' if folder.finished else 'unfinished: --resume ' + str(folder.path)}")
+    out.print(str(root))
+
+
+@runs_app.command("prune")
+def runs_prune(
+    root: Annotated[Path, typer.Argument(help="Where runs lie.")] = ROOT,
+    keep: Annotated[int, typer.Option(min=0, help="The newest so many stay.")] = 10,
+    unfinished: Annotated[bool, typer.Option("--unfinished", help="Only runs that never finished.")] = False,
+) -> None:
+    """Delete all but the newest runs."""
+    from lab.runfolder import prune
+
+    for gone in prune(root, keep, only_unfinished=unfinished):
+        out.print(f"deleted {gone}")
+    out.print(str(root))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine can do, and how to mend what it cannot."""
+    from lab.doctor import checks
+
+    worst = 0
+    for check in checks():
+        mark = {"ok": "[green]ok[/green]  ", "note": "[yellow]note[/yellow]", "bad": "[red]bad[/red] "}[check.level]
+        out.print(f"{mark} {check.name}: {check.found}" + (f"  ->  {check.mend}" if check.mend else ""))
+        worst = max(worst, check.level == "bad")
+    raise typer.Exit(worst)
+
+
+@app.command()
+def serve(
+    role: Annotated[str, typer.Argument(help="edge, link, cloud or attacker.")],
+    config: Annotated[Path, typer.Option(help="The role file (TOML).")],
+) -> None:
+    """Run one process of a stream on its own, as compose files and other machines do.
+
+    Example: eavesplit serve cloud --config cloud.toml
+    """
+    import os
+
+    modules = {"edge": "edge", "link": "wire.relay", "cloud": "cloud", "attacker": "attacker"}
+    if role not in modules:
+        raise InputError(f"role {role!r} does not exist; there are: {', '.join(modules)}")
+    os.execv(sys.executable, [sys.executable, "-m", modules[role], "--config", str(config)])
+
+
+def _settings(
+    profile: str,
+    data: list[Path] | None,
+    frames: int,
+    seed: int,
+    split: list[str] | None,
+    device: str,
+    record: str,
+    record_gb: float,
+    tls: bool,
+    options: dict[str, Any],
+) -> Any:
+    from lab.studies.base import Settings
+
+    for value, accepted, flag in (
+        (profile, ("quick", "cpu", "paper"), "--profile"),
+        (record, ("full", "features", "heads", "none"), "--record"),
+    ):
+        if value not in accepted:
+            raise InputError(f"{flag} {value!r}; accepted: {', '.join(accepted)}")
+    for folder in data or []:
+        if not folder.is_dir():
+            raise InputError(f"--data {folder}: no such folder")
+    return Settings(
+        profile=profile,  # type: ignore[arg-type]
+        data=tuple(data or ()),
+        frames=frames,
+        seed=seed,
+        device=_device(device),
+        splits=tuple(split or ()),
+        record=record,  # type: ignore[arg-type]
+        record_gb=record_gb,
+        tls=tls,
+        options=options,
+    )
+
+
+def _device(device: str) -> str:
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device {device!r}; accepted: auto, cpu, cuda")
+    if device == "cpu":
+        return "cpu"
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: torch finds no GPU here; accepted: cpu (see `eavesplit doctor`)")
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _pairs(settings: list[str] | None) -> dict[str, Any]:
+    import tomllib
+
+    found: dict[str, Any] = {}
+    for item in settings or []:
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {item!r}; accepted: KEY=VALUE")
+        try:
+            found[key] = tomllib.loads(f"v = {value}")["v"]
+        except tomllib.TOMLDecodeError:
+            found[key] = value  # a bare word is a text
+    return found
+
+
+def _execute(study: str, resume: Path | None, settings: Any) -> None:
+    from lab.execute import execute
+    from lab.progress import bar
+
+    with bar() as progress:
+        finished = execute(study, settings, ROOT, resume, progress)
+    for line in finished.lines:
+        out.print(line)
+    out.print(str(finished.report))
+
+
+def main() -> None:
+    """Entry point: errors of ours become one line and exit code 2, Ctrl-C exit code 130."""
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as leave:
+        sys.exit(leave.exit_code)
+    except typer.Abort:
+        err.print("[yellow]stopped[/yellow]")
+        sys.exit(130)
+    except KeyboardInterrupt:
+        err.print("[yellow]stopped[/yellow]; go on with --resume and the run folder (eavesplit runs list)")
+        sys.exit(130)
+    except EavesplitError as error:
+        err.print(f"[red]eavesplit:[/red] {error}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except Exception as error:
+        import click
+
+        if isinstance(error, click.ClickException):
+            error.show()
+            sys.exit(error.exit_code)
+        raise
+
+
+if __name__ == "__main__":
+    main()

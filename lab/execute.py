@@ -1,0 +1,62 @@
+"""A study from its settings to its report; a killed one goes on where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.runfolder import RunFolder
+from lab.studies.base import CellResult, Settings, plain
+from lab.studies.registry import study as find
+from lab.summary import summarize_study
+from lab.telling import headline, write_report
+from victims.base import Progress
+from wire.errors import InputError
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that reached its end: what to print, and where the report is."""
+
+    folder: RunFolder
+    report: Path
+    lines: Sequence[str]
+
+
+def execute(name: str, settings: Settings, root: Path, resume: Path | None, progress: Progress) -> Finished:
+    """Run every cell of a study that is not finished, then sum up and report.
+
+    resume: an earlier run's folder, whose own settings are used; InputError when it belongs to another study.
+    """
+    study = find(name)
+    if resume is not None:
+        folder = RunFolder.open(resume)
+        if folder.config["study"] != name:
+            raise InputError(f"--resume {resume}: that is a run of {folder.config['study']}, not of {name}")
+        settings = _restored(folder)
+        cells = study.cells(settings)
+    else:
+        cells = study.cells(settings)
+        folder = RunFolder.create(root, name, {"seed": settings.seed, "settings": plain(settings)})
+    results: list[CellResult] = []
+    for number, cell in enumerate(cells):
+
+        def on_cell(done: float, total: float, note: str = "", number: int = number) -> None:
+            progress(number + done / max(total, 1e-9), len(cells), note)
+
+        work = folder.cell(cell.id, {"seed": settings.seed, "title": cell.title, "stream": plain(cell.stream)})
+        results.append(study.run(cell, work.path, on_cell))
+    if len(results) == 1:
+        folder.write_summary({**results[0].summary, "cell": results[0].cell.id})
+    else:
+        folder.write_summary(summarize_study(name, {r.cell.id: r.summary for r in results}))
+    report = write_report(folder, study, results)
+    return Finished(folder, report, headline(results))
+
+
+def _restored(folder: RunFolder) -> Settings:
+    values = dict(folder.config["settings"])
+    values["data"] = tuple(Path(path) for path in values.get("data", ()))
+    values["splits"] = tuple(values.get("splits", ()))
+    return Settings(**values)

@@ -1,0 +1,128 @@
+"""What a run recorded, as the lab joins it: truth, outcomes and stage times from the edge, reconstructions from the
+listener."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from victims.base import Sample
+from wire import arrays, record
+from wire.errors import RunError
+from wire.payload import Meta
+
+_TRUTH = "truth."
+_KEPT = 32
+"""Truths kept in memory: reconstructions come almost in order (latest first swaps neighbours); a scan is a megabyte."""
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """One reconstruction as it was recorded. frame: the last of ``frames``, which it is scored against."""
+
+    session: str
+    frames: tuple[int, ...]
+    attack: str
+    arrays: Mapping[str, np.ndarray]
+    meta: Mapping[str, Meta]
+
+    @property
+    def frame(self) -> int:
+        """The frame whose truth it is compared with."""
+        return self.frames[-1]
+
+
+def truths(folder: Path) -> Iterator[tuple[int, Sample]]:
+    """Frame and sample of every ``sample`` record, in the order they were captured; a frame sent twice comes once."""
+    seen: set[int] = set()
+    for item in _topic(folder, "sample"):
+        found, meta = arrays.unpack(item.data)
+        frame = _whole(meta, "frame", folder)
+        if frame in seen:
+            continue
+        seen.add(frame)
+        inputs = {k: v for k, v in found.items() if not k.startswith(_TRUTH)}
+        truth = {k.removeprefix(_TRUTH): v for k, v in found.items() if k.startswith(_TRUTH)}
+        rest = {k: v for k, v in meta.items() if k not in ("frame", "name")}
+        yield frame, Sample(str(meta.get("name", frame)), inputs, truth, rest)
+
+
+def outcomes(folder: Path) -> Iterator[tuple[int, Mapping[str, np.ndarray]]]:
+    """Frame and arrays of every answer the edge got."""
+    for item in _topic(folder, "outcome"):
+        found, meta = arrays.unpack(item.data)
+        yield _whole(meta, "frame", folder), found
+
+
+def stages(folder: Path) -> dict[int, dict[str, Any]]:
+    """Frame -> its row of stage times (milliseconds), bytes and ``error``; the last row of a frame counts."""
+    rows: dict[int, dict[str, Any]] = {}
+    for item in _topic(folder, "stages"):
+        row = item.json()
+        rows[_whole(row, "frame", folder)] = row
+    return rows
+
+
+def reconstructions(folder: Path, attack: str | None = None) -> Iterator[Rebuilt]:
+    """Every reconstruction (of one attack), in the order they were made. Absent folder: none."""
+    if not folder.is_dir():
+        return
+    for item in record.read(folder):
+        if item.topic != "reconstruction":
+            continue
+        found, meta = arrays.unpack(item.data)
+        name = str(meta.get("attack", ""))
+        if attack is not None and name != attack:
+            continue
+        frames = meta.get("frames")
+        if isinstance(frames, int):
+            frames = (frames,)
+        if not isinstance(frames, tuple) or not frames:
+            raise RunError(f"{folder}: a reconstruction by {name!r} names no frames")
+        yield Rebuilt(str(meta.get("session", "")), tuple(int(f) for f in frames), name, found, meta)
+
+
+class Truths:
+    """Truth by frame, read forward and kept for a while; reading starts again only for a frame that is long past."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._kept: OrderedDict[int, Sample] = OrderedDict()
+        self._stream = truths(folder)
+        self._passed: set[int] = set()
+        self._ended = False
+
+    def get(self, frame: int) -> Sample | None:
+        """The sample of a frame; None when it was not recorded (``--record none``, or pruned)."""
+        if frame in self._kept:
+            return self._kept[frame]
+        if frame in self._passed:
+            self._stream = truths(self._folder)
+        elif self._ended:
+            return None
+        for number, sample in self._stream:
+            self._passed.add(number)
+            self._kept[number] = sample
+            self._kept.move_to_end(number)
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+            if number == frame:
+                return sample
+        self._ended = True
+        return None
+
+
+def _topic(folder: Path, topic: str) -> Iterator[record.Recorded]:
+    return (item for item in record.read(folder) if item.topic == topic)
+
+
+def _whole(values: Mapping[str, Any], key: str, folder: Path) -> int:
+    value = values.get(key)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise RunError(f"{folder}: a record has {key}={value!r}; a whole number is needed")
+    return value

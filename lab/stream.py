@@ -1,0 +1,242 @@
+"""One stream from start to end: edge, link, cloud and attacker as processes of their own, on ports the system chose."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from wire.tls import make_certificates
+
+from attacker.knowledge import KnowledgeCard
+from lab.supervisor import Role, Usage
+from wire.errors import RunError
+
+STALL_S = 120.0
+"""No frame answered or inverted for so long: the run is given up with the state of every process."""
+
+
+@dataclass(frozen=True)
+class AttackChoice:
+    """An attack to run on the capture: its name, the label of its rows, its settings and the files it is granted."""
+
+    name: str
+    label: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def row(self) -> str:
+        """What its rows are called."""
+        return self.label or self.name
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """Everything that makes one stream; resolved into ``run.toml``."""
+
+    victim: str
+    split: str
+    victim_settings: Mapping[str, Any]
+    attacks: Sequence[AttackChoice]
+    knowledge: KnowledgeCard
+    source: str = "procedural"
+    frames: int = 0
+    seed: int = 0
+    mode: Literal["live", "lossless"] = "lossless"
+    rate_hz: float | None = None
+    defense: str = "none"
+    defense_settings: Mapping[str, Any] = field(default_factory=dict)
+    link: Mapping[str, float] = field(default_factory=dict)  # rate_mbps, delay_ms, jitter_ms
+    tls: bool = False
+    record: Literal["full", "features", "heads", "none"] = "full"
+    record_gb: float = 2.0
+    workers: int = 1
+    threads: int = 1
+    device: str = "cpu"
+    mirror: bool = True  # False: the listener hears nothing (to show that nothing bypasses the wire)
+
+
+@dataclass
+class StreamResult:
+    """What the processes said when they had finished."""
+
+    edge: dict[str, Any]
+    attacker: dict[str, Any]
+    link: dict[str, Any]
+    cloud: dict[str, Any]
+    usage: dict[str, Usage]
+    restarts: dict[str, int]
+    wall_s: float
+
+
+OnProgress = Callable[[int, int, int], None]
+"""Called with frames answered, reconstructions made, frames expected (0: not known)."""
+
+
+class Stream:
+    """The processes of one stream. ``with Stream(...) as stream: stream.run()``."""
+
+    def __init__(self, settings: StreamSettings, folder: Path) -> None:
+        self.settings, self.folder = settings, folder
+        self.roles: dict[str, Role] = {}
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Stream:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _role(self, name: str, module: str, config: dict[str, Any], *, restart: bool = True) -> Role:
+        role = Role(name, module, config, self.folder / "roles", restart=restart)
+        self.roles[name] = role
+        role.start()
+        return role
+
+    def _start(self) -> None:
+        s = self.settings
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tls = make_certificates(self.folder / "tls") if s.tls else None
+        cloud = self._role(
+            "cloud",
+            "cloud",
+            {
+                "listen": "127.0.0.1:0",
+                "victim": s.victim,
+                "splits": [s.split],
+                "victim_settings": dict(s.victim_settings),
+                "control": "127.0.0.1:0",
+                "threads": s.threads,
+                "tls": tls,
+            },
+        )
+        attacker = self._role("attacker", "attacker", self._attacker_config())
+        cloud.wait_ready()
+        attacker.wait_ready()
+        mirror = f"127.0.0.1:{attacker.ready['mirror']}" if s.mirror else None
+        link = self._role(
+            "link",
+            "wire.relay",
+            {
+                "listen": "127.0.0.1:0",
+                "forward": f"127.0.0.1:{cloud.ready['port']}",
+                "mirror": mirror,
+                "seed": s.seed,
+                "spool": self.folder / "roles" / "spool.ring",
+                "control": "127.0.0.1:0",
+                **s.link,
+            },
+        )
+        link.wait_ready()
+        self._role(
+            "edge",
+            "edge",
+            {
+                "address": f"127.0.0.1:{link.ready['port']}",
+                "victim": s.victim,
+                "split": s.split,
+                "victim_settings": dict(s.victim_settings),
+                "source": s.source,
+                "frames": s.frames,
+                "mode": s.mode,
+                "rate_hz": s.rate_hz,
+                "seed": s.seed,
+                "defense": {"name": s.defense, "settings": dict(s.defense_settings)},
+                "folder": self.folder / "edge",
+                "record": s.record,
+                "record_gb": s.record_gb,
+                "control": "127.0.0.1:0",
+                "threads": s.threads,
+                "tls": tls,
+            },
+        )
+
+    def _attacker_config(self) -> dict[str, Any]:
+        s = self.settings
+        return {
+            "mirror": "127.0.0.1:0",
+            "control": "127.0.0.1:0",
+            "folder": self.folder / "listener",
+            "attacks": [
+                {"name": a.name, "label": a.row, "settings": dict(a.settings), "files": dict(a.files)} for a in s.attacks
+            ],
+            "mode": s.mode,
+            "workers": s.workers,
+            "record": s.record,
+            "record_gb": s.record_gb,
+            "knowledge": s.knowledge.to_dict(),
+            "seed": s.seed,
+            "device": s.device,
+            "threads": s.threads,
+        }
+
+    def run(self, on_progress: OnProgress = lambda answered, inverted, expected: None) -> StreamResult:
+        """Wait until the source has ended and, in lossless mode, the listener has inverted all that it captured.
+
+        RunError when a process dies for good or nothing moves for :data:`STALL_S` seconds.
+        """
+        edge, attacker, link, cloud = (self.roles[n] for n in ("edge", "attacker", "link", "cloud"))
+        moved, seen = time.monotonic(), (-1, -1)
+        while True:
+            heard, spoken = attacker.state(), edge.done or edge.state()
+            answered, made = int(spoken.get("answered", 0)), int(heard.get("reconstructions", 0))
+            on_progress(answered, made, self.settings.frames)
+            if (answered, made) != seen:
+                moved, seen = time.monotonic(), (answered, made)
+            if edge.done is not None and self._caught_up(edge.done, heard):
+                break
+            for role in self.roles.values():
+                if role.returncode is not None and not (role is edge and edge.done is not None):
+                    raise RunError(f"{role.name} ended with exit code {role.returncode}: {role.last_words()}")
+            if time.monotonic() - moved > STALL_S:
+                raise RunError(f"nothing moved for {STALL_S:.0f} s: edge {spoken}, listener {heard}")
+            time.sleep(0.2)
+        states = {"edge": edge.done or {}, "link": link.state(), "cloud": cloud.state()}
+        link.stop()
+        final = attacker.state()
+        attacker.stop(timeout=60)
+        self.stop()
+        return StreamResult(
+            edge=states["edge"],
+            attacker=final,
+            link=states["link"],
+            cloud=states["cloud"],
+            usage={name: role.usage for name, role in self.roles.items()},
+            restarts={name: role.usage.starts - 1 for name, role in self.roles.items()},
+            wall_s=time.monotonic() - self._started,
+        )
+
+    def _caught_up(self, done: Mapping[str, Any], heard: Mapping[str, Any]) -> bool:
+        """Whether the listener has nothing left to do: all frames captured or known missed, nothing queued."""
+        if not self.settings.mirror:
+            return True
+        if not heard:
+            return False  # down: the supervisor is bringing it back
+        link = self.roles["link"].state()
+        if heard.get("why"):  # TLS: it says that there is nothing to capture
+            return True
+        idle = not heard.get("queued", 0) and not heard.get("busy", 0)
+        spooled = int(link.get("spool_depth_bytes", 0)) > 0
+        return idle and not spooled and self._quiet(heard)
+
+    def _quiet(self, heard: Mapping[str, Any]) -> bool:
+        """True once the listener's count of bytes has stood still for half a second."""
+        count = int(heard.get("mirror_bytes", 0))
+        if count != getattr(self, "_last_count", None):
+            self._last_count, self._since = count, time.monotonic()
+            return False
+        return time.monotonic() - self._since > 0.5
+
+    def stop(self) -> None:
+        """Stop every process that still runs, the talkers before the listeners."""
+        for name in ("edge", "link", "cloud", "attacker"):
+            if name in self.roles:
+                self.roles[name].stop()

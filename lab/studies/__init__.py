@@ -1,0 +1,1 @@
+"""Experiments, each of which fills a table or a figure."""

@@ -1,0 +1,91 @@
+"""What a study is: cells, how one is run, and how they are told together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from lab.stream import StreamSettings
+from victims.base import Progress
+
+Profile = Literal["quick", "cpu", "paper"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user asked for; every study reads the same words.
+
+    data: folders of the user's own data (none: procedural). frames: at most so many a cell (0: the study's own number).
+    splits: split points to run (none: the study's own). options: a study's own settings, by name.
+    """
+
+    profile: Profile = "quick"
+    data: Sequence[Path] = ()
+    frames: int = 0
+    seed: int = 0
+    device: str = "cpu"
+    splits: Sequence[str] = ()
+    record: Literal["full", "features", "heads", "none"] = "full"
+    record_gb: float = 2.0
+    tls: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study. ``id`` is a digest of the resolved settings: a resumed study finds its finished cells by it."""
+
+    title: str
+    stream: StreamSettings
+    columns: Mapping[str, Any] = field(default_factory=dict)  # what distinguishes it in the study's table
+
+    @property
+    def id(self) -> str:
+        """Twelve hex digits."""
+        text = json.dumps(plain(self.stream), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """A finished cell and its summary."""
+
+    cell: Cell
+    folder: Path
+    summary: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a report: rows of texts and numbers, None where there is nothing, with the reason in ``notes``."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    notes: Sequence[str] = ()
+
+
+class Study(Protocol):
+    """An entry of :data:`lab.studies.registry.STUDIES`."""
+
+    name: str
+    summary: str  # one line for `eavesplit list`
+
+    def cells(self, settings: Settings) -> Sequence[Cell]: ...
+    def run(self, cell: Cell, work: Path, progress: Progress) -> CellResult: ...
+    def tables(self, results: Sequence[CellResult]) -> Sequence[Table]: ...
+
+
+def plain(value: Any) -> Any:
+    """A value as TOML and JSON can hold it."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {k: plain(v) for k, v in asdict(value).items()}
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value

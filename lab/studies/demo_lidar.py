@@ -1,0 +1,63 @@
+"""The main job: a car streams along streets that no training saw, and a listener rebuilds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab.cell import run_cell
+from lab.runfolder import RunFolder
+from lab.stream import StreamSettings
+from lab.studies.base import Cell, CellResult, Settings, Table
+from lab.studies.lidar import FLOORS, aware, concretizer, knowledge
+from victims.base import Progress
+
+FRAMES = 50
+SPLIT = "conv3.0"
+STRENGTH = 0.5
+"""Standard deviation of the demo's noise, in units of the features' root mean square."""
+
+
+class DemoLidar:
+    """Fifty frames of procedural streets, cut at conv3.0, under Gaussian noise on the features."""
+
+    name = "demo-lidar"
+    summary = "the main job: procedural streets, conv3.0, feature noise; truth beside what the listener rebuilt"
+
+    def cells(self, settings: Settings) -> Sequence[Cell]:
+        """One cell; ``options``: ``defense``, ``strength``."""
+        split = settings.splits[0] if settings.splits else SPLIT
+        defense = str(settings.options.get("defense", "feature_centric"))
+        strength = float(settings.options.get("strength", STRENGTH))
+        attacks = [FLOORS[0], concretizer(split)]
+        if split == SPLIT:
+            attacks.append(aware(split))
+        defense_settings = {} if defense == "none" else {"strength": strength}
+        stream = StreamSettings(
+            victim="second",
+            split=split,
+            victim_settings={"preset": "street", "weights": "shipped", "view": "full"},
+            attacks=attacks,
+            knowledge=knowledge(defense, defense_settings, attacks),
+            source=str(settings.data[0]) if settings.data else "procedural",
+            frames=settings.frames or FRAMES,
+            seed=settings.seed,
+            defense=defense,
+            defense_settings=defense_settings,
+            tls=settings.tls,
+            record=settings.record,
+            record_gb=settings.record_gb,
+            device=settings.device,
+        )
+        return [Cell(f"{split}, {defense}", stream, {"split": split, "defense": defense})]
+
+    def run(self, cell: Cell, work: Path, progress: Progress) -> CellResult:
+        """Stream, score, sum up."""
+        return run_cell(self.name, cell, RunFolder(work), progress)
+
+    def tables(self, results: Sequence[CellResult]) -> Sequence[Table]:
+        """None beside the standard ones."""
+        return []
+
+
+STUDY = DemoLidar()

@@ -1,0 +1,35 @@
+"""The studies that exist, by name; others join through the entry point group ``eavesplit.studies``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+
+from lab.studies.base import Study
+from wire.errors import InputError
+
+STUDIES: dict[str, str] = {
+    "demo-lidar": "lab.studies.demo_lidar:STUDY",
+    "concretizer": "lab.studies.concretizer:STUDY",
+}
+"""Name -> ``module:attribute``, imported when asked for."""
+
+
+def names() -> list[str]:
+    """Every study's name, ours in the order of the registry."""
+    installed = {point.name for point in entry_points(group="eavesplit.studies")}
+    return [*STUDIES, *sorted(installed - set(STUDIES))]
+
+
+def study(name: str) -> Study:
+    """The study called ``name``; InputError lists the ones that exist."""
+    where = STUDIES.get(name)
+    if where is None:
+        for point in entry_points(group="eavesplit.studies"):
+            if point.name == name:
+                found: Study = point.load()
+                return found
+        raise InputError(f"study {name!r} does not exist; there are: {', '.join(names())}")
+    module, _, attribute = where.partition(":")
+    result: Study = getattr(import_module(module), attribute)
+    return result

@@ -1,0 +1,92 @@
+"""A run folder as edge and listener leave it, written with their own record writers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lab.runfolder import RunFolder
+from wire import arrays
+from wire.record import RecordWriter
+
+MakeRun = Callable[..., RunFolder]
+
+FRAMES = 10
+
+
+def street_like(seed: int, points: int = 3000) -> np.ndarray:
+    """Ground, two walls and a box in the `street` preset's range (float32 (N, 4)); plus a few points out of range."""
+    rng = np.random.default_rng(seed)
+    n = points // 4
+    ground = np.stack([rng.uniform(0, 25, n), rng.uniform(-12, 12, n), rng.normal(-1.7, 0.02, n)], 1)
+    wall = np.stack([rng.uniform(0, 25, n), np.where(rng.random(n) < 0.5, 9.0, -8.0), rng.uniform(-1.7, 0.9, n)], 1)
+    box = np.stack([rng.uniform(9, 13, n), rng.uniform(1, 3, n), rng.uniform(-1.7, -0.2, n)], 1)
+    far = np.stack([rng.uniform(26, 60, n), rng.uniform(-30, 30, n), rng.uniform(-1.7, 3, n)], 1)
+    xyz = np.concatenate([ground, wall, box, far])
+    return np.hstack([xyz, rng.random((len(xyz), 1))]).astype(np.float32)
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """Builds runs of ten frames on ten streets with two attacks: `coordinates` (coarse) and `concretizer` (good)."""
+
+    def build(
+        *,
+        frames: int = FRAMES,
+        failed: int = 0,
+        attacks: tuple[str, ...] = ("coordinates", "concretizer"),
+        skip: tuple[tuple[str, int], ...] = (),
+        empty: tuple[tuple[str, int], ...] = (),
+        points: int = 3000,
+        scans: list[np.ndarray] | None = None,
+    ) -> RunFolder:
+        resolved = {
+            "seed": 7,
+            "profile": "quick",
+            "victim": {"name": "second", "split": "conv3.0", "preset": "street", "weights_sha256": "ab" * 32},
+            "knowledge": {"vantage": "wire", "victim": "white"},
+        }
+        run = RunFolder.create(
+            tmp_path / "runs", "concretizer-depths", resolved, datetime(2026, 11, 21, 10, 4, 11, tzinfo=UTC)
+        )
+        with (
+            RecordWriter(run.edge, max_bytes=1 << 30) as edge,
+            RecordWriter(run.reconstructions, max_bytes=1 << 30) as heard,
+        ):
+            for frame in range(frames):
+                scan = scans[frame] if scans else street_like(frame, points)
+                boxes = {"boxes": np.array([[11, 2, -1, 4, 2, 1.5, 0]], np.float32), "labels": np.array([0])}
+                truth = {"points": scan} | {f"truth.{k}": v for k, v in boxes.items()}
+                name = f"street-{1_000_000 + frame}-0"
+                edge.write("sample", arrays.pack(truth, {"frame": frame, "name": name, "digest": "00"}), log_ns=frame)
+                bad = frame < failed
+                if not bad:
+                    found = boxes | {"scores": np.array([0.9], np.float32)}
+                    edge.write("outcome", arrays.pack(found, {"frame": frame}), log_ns=frame)
+                row = {
+                    "frame": frame, "segment": 0, "capture": 0.1, "head": 200.0 + frame, "defend": 1.0, "encode": 2.0,
+                    "queue": 3.0, "wire": 40.0, "decode": 2.0, "tail": 150.0, "reply": 5.0, "total": 410.0 + frame,
+                    "payload_bytes": 1000, "wire_up": 1100, "wire_down": 90, "error": "broken" if bad else None,
+                }  # fmt: skip
+                edge.write("stages", json.dumps(row).encode(), log_ns=frame)
+                for attack in attacks:
+                    if (attack, frame) in skip:
+                        continue
+                    coarse = 0.8 if attack == "coordinates" else 0.1
+                    inside = scan[(scan[:, 0] < 25.6) & (np.abs(scan[:, 1]) < 12.8) & (scan[:, 2] < 1), :3]
+                    rebuilt = np.unique(np.round(inside / coarse), axis=0).astype(np.float32) * np.float32(coarse)
+                    if (attack, frame) in empty:
+                        rebuilt = rebuilt[:0]
+                    meta = {
+                        "session": "5e", "frames": (frame,), "attack": attack,
+                        "decode_ms": 1.0, "wait_ms": 3.0, "invert_ms": 20.0 if attack == "coordinates" else 900.0,
+                    }  # fmt: skip
+                    heard.write("reconstruction", arrays.pack({"points": rebuilt}, meta), log_ns=frame)
+        return run
+
+    return build

@@ -1,0 +1,1 @@
+"""How a payload crosses a socket. Knows tensors, nothing of victims."""

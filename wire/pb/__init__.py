@@ -1,0 +1,1 @@
+"""Generated from ``proto/frame.proto`` (``make stubs``); not edited by hand."""
