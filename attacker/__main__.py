@@ -1,9 +1,9 @@
 """``python -m attacker --config attacker.toml``: listen on the mirror port, or run the attacks on a capture.
 
-Prints one JSON line on stdout when ready: ``{"ready": "attacker", "mirror": PORT, "control": PORT}`` (mirror null with a
-capture). Logs go to stderr. SIGTERM and Ctrl-C: in lossless mode the queue is worked off for at most ``grace_s`` seconds;
-exit code 0, or 4 where work was left. A capture ends by itself: 0, or 3 where some of it could not be read, 1 where
-nothing could. Bad settings: one line, exit code 2.
+Prints one JSON line on stdout when ready: ``{"ready": "attacker", "mirror": PORT, "control": PORT}`` (mirror null
+with a capture). Logs go to stderr. SIGTERM and Ctrl-C: in lossless mode the queue is worked off for at most
+``grace_s`` seconds; exit code 0, or 4 where work was left. A capture ends by itself: 0, or 3 where some of it could
+not be read, 1 where nothing could. Bad settings: one line, exit code 2.
 
 The guard goes up before torch, any attack or any thread exists, so imports that need it stand in functions.
 """
@@ -16,6 +16,8 @@ import signal
 import socket
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from attacker.process import Attacker
 
 LEFT_UNDONE = 4
+POLL_S = 0.1
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -75,9 +78,10 @@ def _run(config: AttackerConfig, card: KnowledgeCard, stop: threading.Event) -> 
     ready = {"ready": "attacker", "mirror": server.getsockname()[1] if server else None, "control": port}
     print(json.dumps(ready), flush=True)
     try:
-        if server is not None:
-            return _listen(config, attacker, server, stop)
-        return _attack_capture(config, attacker, stop)
+        if server is None:
+            return _attack_capture(config, attacker, stop)
+        _until(stop, attacker.restore)
+        return _listen(config, attacker, server, stop)
     finally:
         control.stop()
 
@@ -85,18 +89,46 @@ def _run(config: AttackerConfig, card: KnowledgeCard, stop: threading.Event) -> 
 def _listen(config: AttackerConfig, attacker: Attacker, server: socket.socket, stop: threading.Event) -> int:
     from attacker.listener import MirrorListener
 
-    attacker.restore()
-    listener = MirrorListener(server, attacker.connected)
+    listener = MirrorListener(server, attacker.connected, attacker.disconnected)
     listener.start()
     stop.wait()
-    # a reader that waits for room in the queue gets it when the queue is closed
-    drained = attacker.queue.close_input()
-    listener.stop(config.grace_s)
-    return 0 if attacker.stop(config.grace_s) and drained is None else LEFT_UNDONE
+    deadline = time.monotonic() + config.grace_s
+    attacker.queue.pause(False)  # a reader may be waiting for room
+    heard = listener.stop(config.grace_s)
+    done = attacker.stop(max(deadline - time.monotonic(), 0.1))
+    return 0 if heard and done else LEFT_UNDONE
 
 
 def _attack_capture(config: AttackerConfig, attacker: Attacker, stop: threading.Event) -> int:
-    ...
+    folder = config.capture or config.folder / "capture"
+    _until(stop, lambda: attacker.run_capture(folder))
+    if not stop.is_set():
+        attacker.queue.close(drain=True)
+        while attacker.working and not stop.wait(POLL_S):
+            pass
+    if not attacker.stop(config.grace_s):
+        return LEFT_UNDONE
+    for line in attacker.summary.broken:
+        print(f"attacker: capture {folder}: {line}", file=sys.stderr)
+    return attacker.summary.exit_code
+
+
+def _until(stop: threading.Event, call: Callable[[], None]) -> None:
+    """Run ``call``, which may wait for room in the queue, until it returns or a stop is asked for."""
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name="replay", daemon=True)
+    thread.start()
+    while thread.is_alive() and not stop.is_set():
+        thread.join(POLL_S)
+    if failures:
+        raise failures[0]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """What the listener heard, on disk (MCAP, see :mod:`wire.record`), and back.
 
 Topics: ``session`` (JSON, repeated in every segment); ``transfer/up``, ``transfer/down``: one serialised Envelope for a
-whole transfer, header and all data (publish: first byte, log: last byte, the link's clock; metadata of the channel: session,
-tap, incarnation); ``frame`` (JSON) when a frame is complete; ``gap`` (JSON): bytes that were not heard; ``sizes`` (JSON):
-encrypted bytes that passed.
+whole transfer, header and all data (publish: first byte, log: last byte, the link's clock; metadata of the channel:
+session, tap, incarnation); ``frame`` (JSON) when a frame is complete; ``gap`` (JSON): bytes that were not heard;
+``sizes`` (JSON): encrypted bytes that passed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from attacker.streams import Gap
 from attacker.transfers import Transfer
 from wire.envelope import decode, encode
 from wire.errors import DecodeError
-from wire.record import Recorded, ReadSummary, RecordWriter, read
+from wire.record import ReadSummary, Recorded, RecordWriter, read
 
 _DIRECTIONS: tuple[Direction, Direction] = ("up", "down")
 
@@ -145,8 +145,8 @@ def _replayed(recorded: Recorded, sessions: Sessions) -> Iterator[Event]:
         layouts, info = said["layouts"], said["info"]
         if not isinstance(layouts, list) or not isinstance(info, dict):
             raise TypeError("session record")
-        texts = [str(said[key]) for key in ("session", "victim", "split", "weights_sha256")]
-        session, _ = sessions.get(SessionInfo(*texts, tuple(layouts), info), str(said["tap"]))
+        name, victim, split, digest = (str(said[key]) for key in ("session", "victim", "split", "weights_sha256"))
+        session, _ = sessions.get(SessionInfo(name, victim, split, digest, tuple(layouts), info), str(said["tap"]))
         session.incarnation = max(session.incarnation, _number(said["incarnation"]))
         session.epochs = max(session.epochs, _number(said["epochs"]))
         session.closed = bool(said["closed"])

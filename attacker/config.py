@@ -27,10 +27,10 @@ class AttackConfig(Role):
 class AttackerConfig(Role):
     """``python -m attacker --config attacker.toml``.
 
-    Exactly one of mirror (``HOST:PORT`` to listen on for a link or a cloud; port 0 for any) and capture (a folder that was
-    recorded before). folder: gets ``capture/`` and ``reconstructions/``. record: what of each transfer is kept - all, only
-    what left the edge, heads without tensors, nothing but frame numbers. record_gb: bound of either folder.
-    grace_s: how long a stop may take to work off the queue in lossless mode.
+    Exactly one of mirror (``HOST:PORT`` to listen on for a link or a cloud; port 0 for any) and capture (a folder
+    that was recorded before). folder: gets ``capture/`` and ``reconstructions/``. record: what of each transfer is
+    kept - all, only what left the edge, heads without tensors, nothing but frame numbers. record_gb: bound of either
+    folder. grace_s: how long a stop may take to work off the queue in lossless mode.
     """
 
     mirror: str | None = None

@@ -1,7 +1,7 @@
 """Transfers of one session to frames: every part of every turn of an exchange. Sans-I/O.
 
-A frame is complete when nothing more of it that an attack could use can come: all parts of every turn up to the last one
-that leaves the edge, and all replies to the turns before that one. The reply to the last turn (detections, an
+A frame is complete when nothing more of it that an attack could use can come: all parts of every turn up to the last
+one that leaves the edge, and all replies to the turns before that one. The reply to the last turn (detections, an
 acknowledged step) is captured but not waited for.
 """
 
@@ -15,7 +15,8 @@ from attacker.numbers import Numbers
 from attacker.transfers import Transfer
 
 LAST_TURN = frozenset({"features", "gradients"})
-"""Roles of the last turn that leaves the edge; ``rays`` are answered with ``embeddings`` and followed by ``gradients``."""
+"""Roles of the last turn that leaves the edge; ``rays`` are answered with ``embeddings`` and followed by
+``gradients``."""
 
 MAX_PARTS = 4096
 MAX_OPEN_FRAMES = 64
@@ -87,10 +88,11 @@ class FrameAssembler:
     @property
     def incomplete(self) -> int:
         """Of the missed ones, those of which something was heard."""
-        return sum(frame not in self.captured for frame in self._open)
+        return sum(frame not in self.captured for frame in list(self._open))  # other threads ask
 
     def restore(self, incarnation: int, frame: int) -> int:
-        """Note a frame as captured (by us now, or before a restart); returns how many are missing directly before it."""
+        """Note a frame as captured (by us now, or before a restart); returns how many are missing directly before
+        it."""
         self._reach(incarnation)
         before = self._complete.below(frame)
         if incarnation == self._incarnation:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from wire.errors import DecodeError
 from wire.mirror import Record, RecordReader
@@ -19,16 +20,20 @@ Hear = Callable[[Record], None]
 
 
 class MirrorListener:
-    """Accepts mirrors on ``server``. connected: called for each, with its number, gives what takes its records.
+    """Accepts mirrors on ``server``. connected: called for each with its number, gives what takes its records;
+    disconnected: called with the number when it is gone.
 
     :attr:`faults` counts mirrors that sent what is no record; they were hung up on.
     """
 
-    def __init__(self, server: socket.socket, connected: Callable[[int], Hear]) -> None:
+    def __init__(
+        self, server: socket.socket, connected: Callable[[int], Hear], disconnected: Callable[[int], None]
+    ) -> None:
         self.faults = 0
         self.refused = 0
         self._server = server
         self._connected = connected
+        self._disconnected = disconnected
         self._open: dict[int, tuple[socket.socket, threading.Thread]] = {}
         self._lock = threading.Lock()
         self._stopping = False
@@ -75,7 +80,9 @@ class MirrorListener:
                     mirror.close()
                     continue
                 number, self._number = self._number, self._number + 1
-                thread = threading.Thread(target=self._read, args=(number, mirror), name=f"mirror-{number}", daemon=True)
+                thread = threading.Thread(
+                    target=self._read, args=(number, mirror), name=f"mirror-{number}", daemon=True
+                )
                 self._open[number] = (mirror, thread)
             thread.start()
 
@@ -93,10 +100,9 @@ class MirrorListener:
         finally:
             with self._lock:
                 self._open.pop(number, None)
+            self._disconnected(number)
 
 
 def _shutdown(connection: socket.socket) -> None:
-    try:
+    with suppress(OSError):  # already gone
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:  # already gone
-        pass

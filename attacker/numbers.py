@@ -1,4 +1,5 @@
-"""A set of whole numbers kept as intervals: frame and transfer numbers are nearly gapless, so hours of them stay small."""
+"""A set of whole numbers kept as intervals: frame and transfer numbers are nearly gapless, so hours of them stay
+small."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from attacker.decoding import decode_frame
 from attacker.frames import RawFrame
 from attacker.knowledge import KnowledgeCard
 from attacker.listener import Hear
-from attacker.queue import Entry, FrameQueue
+from attacker.queue import Entry, FrameQueue, Mode
 from attacker.reconstructions import Reconstructions, finished
 from attacker.registry import attack as registered
 from attacker.sessions import Ear, Event, SessionClosed, SessionOpened, Sessions
@@ -51,13 +51,16 @@ class Attacker:
             self.attacks[wanted.name] = found
         grants = {wanted.name: _grants(wanted, config, card) for wanted in config.attacks}
         self.sessions = Sessions()
-        self.queue = FrameQueue({n: a.needs for n, a in self.attacks.items()}, config.mode, config.queue_frames)
+        self.mode: Mode = "lossless" if config.capture else config.mode  # a capture does not run away
+        self.queue = FrameQueue({n: a.needs for n, a in self.attacks.items()}, self.mode, config.queue_frames)
         self.store = Reconstructions(config.folder / "reconstructions", config.record_bytes)
         self.capture = Capture(config.folder / "capture", config.record, config.record_bytes) if config.mirror else None
         self.summary = ReadSummary()
         self._inverters = Inverters(self.attacks, grants)
         self._workers = [Worker(n, self.queue, self._inverters, self.store) for n in range(config.workers)]
-        self._ears: list[Ear] = []
+        self._stopping = False
+        self._ears: dict[int, Ear] = {}
+        self._skipped = self._unreadable = 0  # of ears that are gone
         self._hearing = threading.Lock()
         self._invalid = 0
         self._last_invalid: str | None = None
@@ -65,7 +68,6 @@ class Attacker:
         self._tls_bytes = 0
         self._restored = 0
         self._refused: dict[str, str] = {}
-        self._newest_ns = 0
 
     def start(self) -> None:
         """Start the workers."""
@@ -73,16 +75,16 @@ class Attacker:
             worker.start()
 
     def restore(self) -> None:
-        """Read our own capture of before: sessions and frames are then known, and in lossless mode what was captured but
-        not yet inverted is queued. Call before the first mirror is accepted."""
+        """Read our own capture of before: sessions and frames are then known, and in lossless mode what was captured
+        but not yet inverted is queued. Call before the first mirror is accepted."""
         if self.capture is not None:
-            self._replay(self.config.folder / "capture", invert=self.config.mode == "lossless")
+            self._replay(self.config.folder / "capture", invert=self.mode == "lossless")
             self._restored = self.sessions.totals()["captured"]
 
     def run_capture(self, folder: Path) -> None:
-        """Run the attacks on a capture that is finished; what an earlier process did in our folder is not repeated.
+        """Queue every frame of a finished capture; what an earlier process did in our folder is not repeated.
 
-        Returns when everything was queued. Raises InputError where there is no capture.
+        Returns when all is queued. Raises InputError where there is no capture.
         """
         self._replay(folder, invert=True)
         for session in self.sessions:
@@ -90,9 +92,8 @@ class Attacker:
 
     def connected(self, number: int) -> Hear:
         """What takes the records of mirror ``number``."""
-        ear = Ear(self.sessions, name=str(number))
         with self._hearing:
-            self._ears.append(ear)
+            ear = self._ears[number] = Ear(self.sessions, name=str(number))
 
         def hear(record: Record) -> None:
             with self._hearing:
@@ -101,16 +102,28 @@ class Attacker:
 
         return hear
 
+    def disconnected(self, number: int) -> None:
+        """Mirror ``number`` is gone; should it come again, it tells the start of its connections again."""
+        with self._hearing:
+            ear = self._ears.pop(number)
+            self._skipped += ear.connections.skipped_bytes
+            self._unreadable += ear.unreadable
+
+    @property
+    def working(self) -> bool:
+        """Workers still run: until the queue is closed and empty."""
+        return any(worker.is_alive() for worker in self._workers)
+
     def stop(self, grace_s: float) -> bool:
-        """No more comes. Lossless: the queue is worked off, within ``grace_s`` seconds; live: it is dropped. Then files are
-        finished. False where work was left undone."""
-        self.queue.close(drain=self.config.mode == "lossless")
+        """No more comes. Lossless: the queue is worked off, within ``grace_s`` seconds; live: it is dropped. Then the
+        files are finished. False where work was left undone."""
+        self._stopping = True
         deadline = time.monotonic() + grace_s
+        self.queue.close(drain=self.mode == "lossless")
         for worker in self._workers:
             worker.join(max(deadline - time.monotonic(), 0.1))
-        done = not any(worker.is_alive() for worker in self._workers)
-        if not done:
-            self.queue.close(drain=False)
+        done = not self.working
+        self.queue.close(drain=False)
         if self.capture is not None:
             self.capture.close()
         self.store.close()
@@ -120,7 +133,7 @@ class Attacker:
         """What ``GET /state`` answers."""
         totals = self.sessions.totals()
         counts = self.queue.counts()
-        ears = list(self._ears)
+        ears = list(self._ears.values())
         recorded = [p for p in (self.capture and self.capture.problem, self.store.problem) if p]
         return {
             "captured": totals["captured"],
@@ -141,8 +154,8 @@ class Attacker:
             "lag_ms": self._lag_ms(),
             "reconstructions": self.store.count,
             "lost_bytes": self._lost_bytes,
-            "skipped_bytes": sum(ear.connections.skipped_bytes for ear in ears),
-            "unreadable_messages": sum(ear.unreadable for ear in ears),
+            "skipped_bytes": self._skipped + sum(ear.connections.skipped_bytes for ear in ears),
+            "unreadable_messages": self._unreadable + sum(ear.unreadable for ear in ears),
             "encrypted_bytes": self._tls_bytes,
             "why": self._why(recorded),
             "record": {
@@ -185,7 +198,7 @@ class Attacker:
             return None
         return sum(float(str(latest.meta.get(f"{name}_ms", 0.0))) for name in ("decode", "wait", "invert"))
 
-    def _on_event(self, event: Event, done: frozenset[str] = frozenset()) -> None:
+    def _on_event(self, event: Event) -> None:
         if self.capture is not None:
             self.capture.write(event)
         self._follow(event)
@@ -216,7 +229,8 @@ class Attacker:
 
     def _entitled(self, raw: RawFrame, wanted: frozenset[str]) -> frozenset[str]:
         """The attacks that may see this frame and are trained for its split point."""
-        split = next((s.info.split for s in self.sessions if (s.info.session, s.tap) == (raw.session, raw.tap)), "")
+        session = self.sessions.find(raw.session, raw.tap)
+        split = session.info.split if session else ""
         chosen = set()
         for name in wanted:
             refusals = self.card.entitles(self.attacks[name].needs, split or None)
@@ -234,6 +248,8 @@ class Attacker:
             return
         done = finished(self.config.folder / "reconstructions")
         for event in replay(folder, self.sessions, self.summary):
+            if self._stopping:
+                return
             self._follow(event)
             if isinstance(event, RawFrame) and invert:
                 place = (event.session, event.incarnation, event.frame)

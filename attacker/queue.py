@@ -1,9 +1,9 @@
 """Between the ear and the workers: a bounded queue for each attack, holding windows of frames.
 
-``live``: the newest comes first, and what does not fit is dropped, oldest first, and counted. ``lossless``: every frame, in
-order, and :meth:`FrameQueue.put` waits for room - the mirror is then not read, and the link's spool takes the strain.
-An attack that needs its frames in order gets them in order in both modes; what live mode drops is added to the next
-frame's ``gap_before``.
+``live``: the newest comes first, and what does not fit is dropped, oldest first, and counted. ``lossless``: every
+frame, in order, and :meth:`FrameQueue.put` waits for room - the mirror is then not read, and the link's spool takes
+the strain. An attack that needs its frames in order gets them in order in both modes; what live mode drops is added
+to the next frame's ``gap_before``.
 """
 
 from __future__ import annotations
@@ -104,9 +104,7 @@ class _Attack:
         return True
 
     def drop_oldest(self) -> None:
-        session = min(
-            (s for s in self.sessions.values() if s.waiting), key=lambda s: s.waiting[0][-1].t_queued_ns
-        )
+        session = min((s for s in self.sessions.values() if s.waiting), key=lambda s: s.waiting[0][-1].t_queued_ns)
         session.waiting.popleft()
         session.dropped += 1
         self.counts.waiting -= 1
@@ -152,7 +150,8 @@ class _Attack:
 
 
 class FrameQueue:
-    """Thread-safe. capacity: windows that may wait, for each attack; the bound is also held by ``peak`` in its counts."""
+    """Thread-safe. capacity: windows that may wait, for each attack; the bound is also held by ``peak`` in its
+    counts."""
 
     def __init__(self, needs: Mapping[str, Needs], mode: Mode, capacity: int) -> None:
         if capacity < 1:
@@ -202,16 +201,14 @@ class FrameQueue:
                 if (left is not None and left <= 0) or not self._changed.wait(left):
                     return None
 
-    def done(self, work: Work, *, failed: bool = False) -> None:
-        """Work is finished: its windows count as inverted, or failed."""
+    def done(self, work: Work, *, failed: int = 0) -> None:
+        """Work is finished: of its windows, ``failed`` failed, the others count as inverted."""
         with self._changed:
             attack = self._attacks[work.attack]
             attack.sessions[work.session].busy -= 1
             attack.counts.working -= len(work.windows)
-            if failed:
-                attack.counts.failed += len(work.windows)
-            else:
-                attack.counts.inverted += len(work.windows)
+            attack.counts.failed += failed
+            attack.counts.inverted += len(work.windows) - failed
             self._changed.notify_all()
 
     def end(self, session: str) -> None:
@@ -223,7 +220,8 @@ class FrameQueue:
             self._changed.notify_all()
 
     def close(self, *, drain: bool) -> None:
-        """Nothing comes any more. drain: workers take what waits; else it is dropped and counted. Ends every session."""
+        """Nothing comes any more. drain: workers take what waits; else it is dropped and counted. Ends every
+        session."""
         with self._changed:
             self._closed = True
             for attack in self._attacks.values():

@@ -1,8 +1,8 @@
 """What the attacks made of the capture: on disk (MCAP), and the newest in memory for whoever asks.
 
 Topics: ``reconstruction`` (:func:`wire.arrays.pack`: the arrays, and as meta the session, frames, attack, times and the
-attack's own figures under ``attack.KEY``) and ``failure`` (JSON: attack, session, frames, reason). log is the time of the
-last byte of the newest frame, on the link's clock.
+attack's own figures under ``attack.KEY``) and ``failure`` (JSON: attack, session, frames, reason). log is the time of
+the last byte of the newest frame, on the link's clock.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Reconstructions:
         self._closed = False
 
     def add(self, made: Reconstruction, *, incarnation: int, t_captured_ns: int, times_ms: dict[str, float]) -> None:
-        """Keep one. times_ms: ``decode``, ``wait``, ``invert``, in milliseconds. Raises InputError for arrays or meta that
-        cannot be stored."""
+        """Keep one. times_ms: ``decode``, ``wait``, ``invert``, in milliseconds. Raises InputError for arrays or meta
+        that cannot be stored."""
         meta: dict[str, Meta] = {
             "session": made.session,
             "frames": tuple(made.frames),
@@ -59,11 +59,15 @@ class Reconstructions:
         }
         data = pack(made.arrays, meta)
         with self._changed:
+            if self._closed:  # a worker that outlived the grace
+                return
             self.count += 1
             self._kept.append(Kept(self.count, meta, data))
             try:
                 if self.problem is None:
-                    self._writer.write("reconstruction", data, log_ns=t_captured_ns, sequence=max(made.frames, default=0))
+                    self._writer.write(
+                        "reconstruction", data, log_ns=t_captured_ns, sequence=max(made.frames, default=0)
+                    )
             except OSError as error:
                 self.problem = f"recording stopped: {error.strerror or error}"
             self._changed.notify_all()
@@ -72,6 +76,8 @@ class Reconstructions:
         """Note that an attack failed on frames."""
         failure = {"attack": attack, "session": session, "incarnation": incarnation}
         with self._changed:
+            if self._closed:
+                return
             try:
                 if self.problem is None:
                     self._writer.event("failure", failure | {"frames": list(frames), "reason": reason})

@@ -42,7 +42,13 @@ class AttackerControl(ControlServer):
         self._attacker = attacker
         token = os.environ.get(TOKEN_VARIABLE)
         super().__init__(
-            "attacker", attacker.state, AttackerSettings, self._apply_settings, address=address, token=token, hosts=hosts
+            "attacker",
+            attacker.state,
+            AttackerSettings,
+            self._apply_settings,
+            address=address,
+            token=token,
+            hosts=hosts,
         )
 
     def _build(self, *arguments: Any, **named: Any) -> FastAPI:

@@ -82,6 +82,10 @@ class Sessions:
         new = self._sessions[key] = Session(info, tap, FrameAssembler(info.session, tap))
         return new, True
 
+    def find(self, session: str, tap: str) -> Session | None:
+        """The session of that name as heard by ``tap``."""
+        return self._sessions.get((session, tap))
+
     def totals(self) -> dict[str, int]:
         """captured, missed, incomplete, duplicates: sums over all sessions."""
         every = list(self._sessions.values())
@@ -198,10 +202,14 @@ class Ear:
         return stream.sides[sound.direction].feed(head, data, sound.t_first_ns, sound.t_last_ns)
 
     def _adopt(self, stream: _Stream, sound: Heard, tap: str, events: list[Event]) -> None:
-        """A stream whose opening was not heard: it belongs to the session of its connection, if there is one."""
+        """A stream whose opening was not heard: it belongs to the session of its connection, or to the only open one."""
         siblings = [s for (c, _), s in self._streams.items() if c == sound.connection and s.session is not None]
         if siblings:
             stream.session, stream.incarnation = siblings[-1].session, siblings[-1].incarnation
+            return
+        known = [s for s in self._sessions if s.tap == tap and not s.closed]
+        if len(known) == 1:
+            stream.session, stream.incarnation = known[0], known[0].incarnation
             return
         name = f"unknown-{self._name}-{sound.connection}-{sound.stream}"
         stream.session, new = self._sessions.get(SessionInfo(name, "", "", "", ()), tap)

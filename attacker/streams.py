@@ -1,7 +1,8 @@
 """Mirror records of one link or cloud, to what was heard on each gRPC stream. Sans-I/O.
 
-A connection may be joined late, lose bytes at any place, and come again from its start when the mirror reconnects. Offsets
-decide: bytes that were heard already are dropped, bytes that are missing are a gap whether a record says so or not.
+A connection may be joined late, lose bytes at any place, and come again from its start when the mirror reconnects.
+Offsets decide: bytes that were heard already are dropped, bytes that are missing are a gap whether a record says so
+or not.
 """
 
 from __future__ import annotations
@@ -119,7 +120,9 @@ class Connections:
             known = side.offset - record.offset
             if known < len(record.data):
                 side.offset += len(record.data) - known
-                self._hear(record, bytes(record.data[known:]) if known else bytes(record.data), connection, side, sounds)
+                self._hear(
+                    record, bytes(record.data[known:]) if known else bytes(record.data), connection, side, sounds
+                )
         return sounds
 
     def _miss(self, record: Record, side: _Direction, reach: int, sounds: list[Sound]) -> None:
@@ -152,17 +155,10 @@ class Connections:
                     assembler.lost()
             elif isinstance(event, DataChunk):
                 assembler = side.assemblers.get(event.stream) or self._assembler(side, event.stream)
-                for message in assembler.feed(event):
-                    sounds.append(
-                        Heard(
-                            record.connection,
-                            event.stream,
-                            record.direction,
-                            message.data,
-                            message.t_first_ns,
-                            message.t_last_ns,
-                        )
-                    )
+                sounds.extend(
+                    Heard(record.connection, event.stream, record.direction, m.data, m.t_first_ns, m.t_last_ns)
+                    for m in assembler.feed(event)
+                )
             else:
                 side.assemblers.pop(event.stream, None)
                 if event.reset or record.direction != UP:  # the cloud ends a stream last

@@ -1,6 +1,7 @@
 """Envelopes of one direction of one stream, to whole transfers: a header, then pieces in order. Sans-I/O.
 
-Unlike an endpoint, a listener may miss anything: a transfer with a missing piece is dropped and counted, the stream goes on.
+Unlike an endpoint, a listener may miss anything: a transfer with a missing piece is dropped and counted, the stream
+goes on.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ MAX_TRANSFER_BYTES = 1 << 30
 class Transfer:
     """One payload as it crossed, whole.
 
-    head: the envelope of the first piece, with its header and without data. data: all pieces joined, ``total_bytes`` long.
+    head: the envelope of the first piece, with its header and without data. data: all pieces joined, ``total_bytes``
+    long.
     """
 
     head: Envelope
@@ -36,7 +38,8 @@ class Transfer:
 
 
 class TransferAssembler:
-    """:attr:`incomplete` counts transfers that began and will not end; :attr:`orphans` pieces whose beginning was missed."""
+    """:attr:`incomplete` counts transfers that began and will not end; :attr:`orphans` pieces whose beginning was
+    missed."""
 
     def __init__(self) -> None:
         self.incomplete = 0

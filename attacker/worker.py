@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from attacker.attacks.base import Attack, Grants, Inverter, Reconstruction, SessionInfo
 from attacker.queue import Entry, FrameQueue, Work
@@ -24,12 +25,16 @@ class Inverters:
         self._idle: dict[tuple[str, str], list[tuple[Inverter, int]]] = {}
         self._lock = threading.Lock()
 
+    def in_order(self, attack: str) -> bool:
+        """Whether this attack needs its frames in order."""
+        return self._attacks[attack].needs.order == "in_order"
+
     def know(self, info: SessionInfo) -> None:
         """A session that frames may come of."""
         with self._lock:
             self._infos[info.session] = info
 
-    def borrow(self, attack: str, session: str) -> tuple[Inverter, int] | None:
+    def borrow(self, attack: str, session: str) -> tuple[Inverter, int]:
         """An idle inverter and the incarnation that it is in, or a new one (-1)."""
         with self._lock:
             idle = self._idle.setdefault((attack, session), [])
@@ -58,30 +63,41 @@ class Worker(threading.Thread):
         self._queue, self._inverters, self._store = queue, inverters, store
 
     def run(self) -> None:
-        while (work := self._queue.take()) is not None:
-            failed = True
+        while work := self._queue.take():
+            failed = len(work.windows)
             try:
-                failed = not (self._finish(work) if work.finish else self._invert(work))
+                if work.finish:
+                    self._finish(work)
+                else:
+                    failed = self._invert(work)
             finally:
                 self._queue.done(work, failed=failed)
 
-    def _invert(self, work: Work) -> bool:
-        newest = work.windows[-1][-1]
-        incarnation = newest.frame.incarnation
-        begin_ns = time.monotonic_ns()
+    def _invert(self, work: Work) -> int:
+        """Returns how many windows failed."""
         try:
-            inverter, before = self._inverters.borrow(work.attack, work.session)
+            self._observe(work)
+        except Exception as error:  # whatever an attack does, the next frame gets its turn
+            if len(work.windows) > 1 and not self._inverters.in_order(work.attack):
+                # one bad frame must not take its batch with it
+                return sum(self._invert(replace(work, windows=(window,))) for window in work.windows)
+            self._fail(work, error)
+            return len(work.windows)
+        return 0
+
+    def _observe(self, work: Work) -> None:
+        incarnation = work.windows[-1][-1].frame.incarnation
+        begin_ns = time.monotonic_ns()
+        inverter, before = self._inverters.borrow(work.attack, work.session)
+        try:
             if 0 <= before < incarnation:
                 inverter.rewind(incarnation, work.windows[0][-1].frame.frame)
             made = list(inverter.observe([entry.frame for window in work.windows for entry in window]))
+        finally:
             self._inverters.give_back(work.attack, work.session, inverter, incarnation)
-            spent_ms = (time.monotonic_ns() - begin_ns) / 1e6
-            self._keep(work, made, begin_ns, spent_ms)
-        except Exception as error:  # whatever an attack does, the next frame gets its turn
-            self._fail(work, error)
-            return False
+        spent_ms = (time.monotonic_ns() - begin_ns) / 1e6
         self.last_invert_ms = spent_ms
-        return True
+        self._keep(work, made, begin_ns, spent_ms)
 
     def _keep(self, work: Work, made: list[Reconstruction], begin_ns: int, spent_ms: float) -> None:
         entries = {entry.frame.frame: entry for window in work.windows for entry in window}
@@ -97,14 +113,13 @@ class Worker(threading.Thread):
                 item, incarnation=entry.frame.incarnation, t_captured_ns=entry.frame.t_last_ns, times_ms=times
             )
 
-    def _finish(self, work: Work) -> bool:
+    def _finish(self, work: Work) -> None:
         for inverter in self._inverters.take_all(work.attack, work.session):
             try:
                 for item in inverter.finish():
                     self._store.add(item, incarnation=0, t_captured_ns=0, times_ms={})
             except Exception as error:  # the other inverters still finish
                 self._fail(work, error)
-        return True
 
     def _fail(self, work: Work, error: Exception) -> None:
         ends: list[Entry] = [window[-1] for window in work.windows]

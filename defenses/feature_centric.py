@@ -7,6 +7,7 @@ features' root mean square, so that one strength means the same at every split.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -71,13 +72,17 @@ class FeatureCentric:
 
     @property
     def sigma(self) -> float:
-        """The noise's standard deviation, in the features' own unit. Raises InputError before calibration."""
+        """The noise's standard deviation, in the features' own unit. Raises InputError without a positive clean RMS."""
         if self.strength == 0.0:
             return 0.0
         if self.calibration is None:
             raise InputError(
                 f"defense {self.name}: strength {self.strength:g} is in units of the clean RMS; calibrate first, or "
                 "give a calibration"
+            )
+        if not 0.0 < self.calibration.rms < math.inf:
+            raise InputError(
+                f"defense {self.name}: calibration rms is {self.calibration.rms!r}; accepted: above 0, finite"
             )
         return self.strength * self.calibration.rms
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from defenses.base import Calibration, Protected, Turn
+from defenses.calibrate import calibrate_rms
 from defenses.settings import Settings
+from wire.errors import InputError
 from wire.payload import Meta, Payload
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class NoDefense:
-    """Lets everything pass: the very payloads that came, no copy. Has no settings and needs no calibration."""
+    """Lets everything pass: the very payloads that came, no copy. Has no settings and needs no calibration itself."""
 
     name = "none"
     roles: frozenset[str] = frozenset()
@@ -23,8 +25,14 @@ class NoDefense:
         Settings(self.name, settings).done()
 
     def calibrate(self, clean: Iterable[Payload]) -> Calibration:
-        """Nothing is measured: an RMS of 0 over 0 frames."""
-        return Calibration(rms=0.0)
+        """The RMS of clean features all the same: a running edge may swap to a defense that counts in it.
+
+        0 over 0 frames where the stream holds nothing to measure, which such a defense then refuses.
+        """
+        try:
+            return calibrate_rms(clean, frozenset({"features"}))
+        except InputError:
+            return Calibration(rms=0.0)
 
     def prepare(self, sample: Sample, turn: Turn) -> Sample:
         """The sample as it is."""

@@ -31,9 +31,10 @@ class Done:
     segment: int
     sample: Sample
     capture_ns: int
+    start_ns: int = 0  # when the head began
     outcome: Outcome | None = None
     error: str | None = None
-    replies: list[Reply] = field(default_factory=list)
+    replies: list[list[Reply]] = field(default_factory=list)  # by turn
     protected: list[Protected] = field(default_factory=list)
     head_ms: float = 0.0
     defend_ms: float = 0.0
@@ -114,7 +115,7 @@ class Driver:
         step = frame if self._steps is not None else 0
         turn = Turn(frame, step, self._steps, segment, seeds.generator(self._seed, "defense", self._session, frame))
         item = _Open(Done(frame, segment, sample, capture_ns), defense, turn)
-        start = time.monotonic_ns()
+        item.done.start_ns = start = time.monotonic_ns()
         try:
             item.exchange = self._head.exchange(defense.prepare(sample, turn))
             parts = next(item.exchange)
@@ -170,7 +171,9 @@ class Driver:
 
     @staticmethod
     def _payloads(done: Done, replies: Replies) -> Iterator[Payload]:
+        heard: list[Reply] = []
+        done.replies.append(heard)
         for reply in replies:
-            done.replies.append(reply)
+            heard.append(reply)
             yield reply.payload
 

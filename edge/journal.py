@@ -11,6 +11,7 @@ from edge.driver import Done
 from victims.base import Sample
 from wire import arrays, record
 from wire.errors import InputError
+from wire.payload import Meta
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Journal:
         self._writer.close()
 
     def _arrays(self, topic: str, done: Done, values: dict[str, Any]) -> None:
-        meta = {"frame": done.frame, "name": done.sample.name, "digest": done.sample.digest()}
+        meta: dict[str, Meta] = {"frame": done.frame, "name": done.sample.name, "digest": done.sample.digest()}
         self._writer.write(topic, arrays.pack(values, meta), log_ns=done.capture_ns, sequence=done.frame)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.runfolder import RunFolder
-from lab.studies.base import CellResult, Settings, plain
+from lab.studies.base import CellResult, Settings, plain, restored
 from lab.studies.registry import study as find
 from lab.summary import summarize_study
 from lab.telling import headline, write_report
@@ -34,7 +34,7 @@ def execute(name: str, settings: Settings, root: Path, resume: Path | None, prog
         folder = RunFolder.open(resume)
         if folder.config["study"] != name:
             raise InputError(f"--resume {resume}: that is a run of {folder.config['study']}, not of {name}")
-        settings = _restored(folder)
+        settings = restored(folder.config["settings"])
         cells = study.cells(settings)
     else:
         cells = study.cells(settings)
@@ -54,9 +54,3 @@ def execute(name: str, settings: Settings, root: Path, resume: Path | None, prog
     report = write_report(folder, study, results)
     return Finished(folder, report, headline(results))
 
-
-def _restored(folder: RunFolder) -> Settings:
-    values = dict(folder.config["settings"])
-    values["data"] = tuple(Path(path) for path in values.get("data", ()))
-    values["splits"] = tuple(values.get("splits", ()))
-    return Settings(**values)

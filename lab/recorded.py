@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 
 from victims.base import Sample
+from attacker.decoding import payload_of
+from attacker.transfers import Transfer
 from wire import arrays, record
+from wire.envelope import decode
 from wire.errors import RunError
-from wire.payload import Meta
+from wire.payload import Meta, Payload
 
 _TRUTH = "truth."
 _KEPT = 32
@@ -85,6 +88,17 @@ def reconstructions(folder: Path, attack: str | None = None) -> Iterator[Rebuilt
         if not isinstance(frames, tuple) or not frames:
             raise RunError(f"{folder}: a reconstruction by {name!r} names no frames")
         yield Rebuilt(str(meta.get("session", "")), tuple(int(f) for f in frames), name, found, meta)
+
+
+def payload(folder: Path, frame: int) -> Payload | None:
+    """What left the edge for a frame, as the listener captured it (its first payload); None when it was not kept."""
+    if not folder.is_dir():
+        return None
+    for item in _topic(folder, "transfer/up"):
+        head, data = decode(item.data)
+        if head.header.exchange == frame and len(data) == head.header.total_bytes:
+            return payload_of(Transfer(head, data, item.publish_ns, item.log_ns))
+    return None
 
 
 class Truths:

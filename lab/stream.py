@@ -18,6 +18,10 @@ STALL_S = 120.0
 """No frame answered or inverted for so long: the run is given up with the state of every process."""
 
 
+GOODBYE_S = 10.0
+"""How long the end of a session may take to reach the listener."""
+
+
 @dataclass(frozen=True)
 class AttackChoice:
     """An attack to run on the capture: its name, the label of its rows, its settings and the files it is granted."""
@@ -83,6 +87,7 @@ class Stream:
         self.settings, self.folder = settings, folder
         self.roles: dict[str, Role] = {}
         self._started = time.monotonic()
+        self._edge_done: float | None = None
 
     def __enter__(self) -> Stream:
         try:
@@ -164,9 +169,9 @@ class Stream:
         return {
             "mirror": "127.0.0.1:0",
             "control": "127.0.0.1:0",
-            "folder": self.folder / "listener",
+            "folder": self.folder,
             "attacks": [
-                {"name": a.name, "label": a.row, "settings": dict(a.settings), "files": dict(a.files)} for a in s.attacks
+                {"name": a.name, "settings": dict(a.settings), "files": dict(a.files)} for a in s.attacks
             ],
             "mode": s.mode,
             "workers": s.workers,
@@ -191,7 +196,9 @@ class Stream:
             on_progress(answered, made, self.settings.frames)
             if (answered, made) != seen:
                 moved, seen = time.monotonic(), (answered, made)
-            if edge.done is not None and self._caught_up(edge.done, heard):
+            if edge.done is not None and self._edge_done is None:
+                self._edge_done = time.monotonic()
+            if self._edge_done is not None and self._caught_up(heard):
                 break
             for role in self.roles.values():
                 if role.returncode is not None and not (role is edge and edge.done is not None):
@@ -214,26 +221,23 @@ class Stream:
             wall_s=time.monotonic() - self._started,
         )
 
-    def _caught_up(self, done: Mapping[str, Any], heard: Mapping[str, Any]) -> bool:
-        """Whether the listener has nothing left to do: all frames captured or known missed, nothing queued."""
+    def _caught_up(self, heard: Mapping[str, Any]) -> bool:
+        """Whether the listener has nothing left to do: it heard the goodbye, and nothing waits or is worked on.
+
+        A goodbye that fell into a gap is not waited for longer than :data:`GOODBYE_S`.
+        """
         if not self.settings.mirror:
             return True
         if not heard:
             return False  # down: the supervisor is bringing it back
-        link = self.roles["link"].state()
-        if heard.get("why"):  # TLS: it says that there is nothing to capture
-            return True
-        idle = not heard.get("queued", 0) and not heard.get("busy", 0)
-        spooled = int(link.get("spool_depth_bytes", 0)) > 0
-        return idle and not spooled and self._quiet(heard)
-
-    def _quiet(self, heard: Mapping[str, Any]) -> bool:
-        """True once the listener's count of bytes has stood still for half a second."""
-        count = int(heard.get("mirror_bytes", 0))
-        if count != getattr(self, "_last_count", None):
-            self._last_count, self._since = count, time.monotonic()
+        if heard.get("encrypted_bytes"):
+            return True  # TLS: there is nothing to capture
+        if any(c["waiting"] or c["working"] for c in heard["attacks"].values()):
             return False
-        return time.monotonic() - self._since > 0.5
+        sessions = heard["sessions"]
+        if sessions and all(session["closed"] for session in sessions):
+            return True
+        return time.monotonic() - (self._edge_done or 0.0) > GOODBYE_S
 
     def stop(self) -> None:
         """Stop every process that still runs, the talkers before the listeners."""

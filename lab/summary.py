@@ -201,13 +201,13 @@ def latency(run: RunFolder) -> dict[str, dict[str, float]]:
     """
     rows = stages(run.edge).values()
     result = {stage: _percentiles(row.get(stage) for row in rows if not row.get("error")) for stage in STAGES}
-    heard: dict[str, list[Any]] = {}
+    heard: dict[str, dict[str, list[Any]]] = {stage: {} for stage in LISTENER_STAGES}
     for rebuilt in reconstructions(run.reconstructions):
         for stage in LISTENER_STAGES:
-            value = rebuilt.meta.get(f"{stage}_ms")
-            heard.setdefault(f"listener.{stage}", []).append(value)
-            heard.setdefault(f"listener.{stage}.{rebuilt.attack}", []).append(value)
-    result |= {stage: _percentiles(heard[stage]) for stage in sorted(heard)}
+            heard[stage].setdefault(rebuilt.attack, []).append(rebuilt.meta.get(f"{stage}_ms"))
+    for stage, by_attack in heard.items():
+        result[f"listener.{stage}"] = _percentiles(value for values in by_attack.values() for value in values)
+        result |= {f"listener.{stage}.{attack}": _percentiles(values) for attack, values in by_attack.items()}
     return {stage: found for stage, found in result.items() if found}
 
 

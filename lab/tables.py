@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lab.metrics.base import ORACLE, Declarations, Metric
@@ -47,9 +47,10 @@ class Entry:
     """One cell: the figure, what stands small below it, and the reason where it is empty."""
 
     text: str
-    small: str = ""
+    small: tuple[str, ...] = ()
     why: str = ""
     kind: str = ""  # "paper" for a value that is the paper's, "name" for a row's heading
+    paper: str = ""  # the paper's value of the same figure
 
 
 @dataclass
@@ -95,15 +96,13 @@ def estimate(found: Mapping[str, Any] | None, metric: Metric) -> Entry:
         return Entry("–", why=NOT_SCORED)
     if found["mean"] is None:
         return Entry("–", why=NO_VALUE)
-    median = "" if found["median"] is None else f"median {figure(found['median'], metric)}, "
-    small = f"{median}n {found['n']}"
+    text, n = figure(found["mean"], metric), f"n {found['n']}"
+    if found["median"] is None:
+        return Entry(text, (n,), "one figure over all frames: no median, no interval")
+    small = f"median {figure(found['median'], metric)}, {n}"
     if found["low"] is None:
-        # A figure over the whole set (AP) has no median; its missing interval has another reason.
-        why = NO_INTERVAL if found["median"] is not None else "one figure over all frames: no median, no interval"
-        return Entry(figure(found["mean"], metric), small, why)
-    return Entry(
-        f"{figure(found['mean'], metric)} [{figure(found['low'], metric)}, {figure(found['high'], metric)}]", small
-    )
+        return Entry(text, (small,), NO_INTERVAL)
+    return Entry(text, (f"{figure(found['low'], metric)} to {figure(found['high'], metric)}", small))
 
 
 def score_sheet(
@@ -114,33 +113,30 @@ def score_sheet(
     paper_source: str,
 ) -> Sheet:
     """A row for each cell and attack. cells: (title, summary, paper's values by attack and metric)."""
-    given = [m for m in metrics if any(m.name in values for _, _, paper in cells for values in paper.values())]
     columns = (["cell"] if len(cells) > 1 else []) + ["attack"]
     hints = [""] * len(columns)
-    for metric in metrics:
-        columns.append(metric.title + {"higher": " ↑", "lower": " ↓", "neither": ""}[metric.better])
-        hints.append(f"{metric.definition} Source: {metric.source}.")
-        if metric in given:
-            columns.append(f"{metric.title}, the paper's")
-            hints.append(paper_source)
+    columns += [m.title + {"higher": " ↑", "lower": " ↓", "neither": ""}[m.better] for m in metrics]
+    hints += [f"{m.definition} Source: {m.source}." for m in metrics]
     sheet = Sheet(title, columns, hints=hints)
+    words = {"floor": ("floor: learns nothing",), ORACLE: ("best possible",), "attack": ()}
+    quoted = False
     for cell, summary, paper in cells:
         for attack, found in ordered(summary["scores"], floors):
             row = [Entry(cell, kind="name")] if len(cells) > 1 else []
-            row.append(Entry(attack, {"floor": "floor: learns nothing", ORACLE: "best possible"}.get(role_of(attack, floors), ""), kind="name"))
+            row.append(Entry(attack, words[role_of(attack, floors)], kind="name"))
             for metric in metrics:
-                row.append(estimate(found.get(metric.name), metric))
-                if metric in given:
-                    theirs = paper.get(attack, {}).get(metric.name)
-                    why = "" if theirs is not None else "the paper gives no such value"
-                    row.append(Entry(figure(theirs, metric), why=why, kind="paper"))
+                entry = estimate(found.get(metric.name), metric)
+                theirs = paper.get(attack, {}).get(metric.name)
+                if theirs is not None:
+                    entry, quoted = replace(entry, paper=figure(theirs, metric)), True
+                row.append(entry)
             sheet.add(row)
     sheet.notes.append(
-        "Mean over frames with its 95 % bootstrap interval over independent scenes. ↑ ↓: where a better reconstruction "
-        "goes, which is worse for privacy."
+        "Mean over frames; below it its 95 % bootstrap interval over independent scenes, the median, and the number of "
+        "frames. ↑ ↓: where a better reconstruction goes, which is worse for privacy."
     )
-    if given:
-        sheet.notes.append(f"Columns marked as the paper's are copied from it, not measured here: {paper_source}")
+    if quoted:
+        sheet.notes.append(f"Values marked as the paper's are quoted, not measured here: {paper_source}")
     for cell, summary, _ in cells:
         for attack, notes in summary.get("notes", {}).items():
             sheet.notes += [f"{cell}, {attack}: {note} ({n} frames)." for note, n in notes.items()]
@@ -179,7 +175,9 @@ def latency_sheet(summary: Mapping[str, Any]) -> Sheet:
     for stage, found in summary["latency_ms"].items():
         general, _, attack = stage.partition(".")[2].partition(".")
         words = STAGE_WORDS.get(stage) or f"{STAGE_WORDS.get(f'listener.{general}', stage)}, {attack}"
-        sheet.add([Entry(stage, kind="name"), Entry(words), Entry(f"{found['p50']:,.1f}"), Entry(f"{found['p95']:,.1f}")])
+        sheet.add(
+            [Entry(stage, kind="name"), Entry(words), Entry(f"{found['p50']:,.1f}"), Entry(f"{found['p95']:,.1f}")]
+        )
     return sheet
 
 
@@ -208,3 +206,16 @@ def ordered(scores: Mapping[str, Any], floors: Sequence[str]) -> list[tuple[str,
     """Attacks first, then floors, then the oracle; each as they came."""
     rank = {"attack": 0, "floor": 1, ORACLE: 2}
     return sorted(scores.items(), key=lambda item: rank[role_of(item[0], floors)])
+
+
+def plain_sheet(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], notes: Sequence[str] = ()) -> Sheet:
+    """A study's own table: texts and numbers, None where there is nothing (the study's notes say why)."""
+    sheet = Sheet(title, columns, notes=list(notes))
+    paper = [("paper" if "paper" in column.lower() else "") for column in columns]
+    for row in rows:
+        entries = []
+        for number, (value, kind) in enumerate(zip(row, paper, strict=True)):
+            text = figure(value) if value is None or isinstance(value, int | float) else str(value)
+            entries.append(Entry(text, kind="name" if number == 0 else kind))
+        sheet.add(entries)
+    return sheet

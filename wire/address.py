@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 
 from wire.errors import InputError
@@ -48,4 +49,6 @@ def listen(address: Address, source: str) -> socket.socket:
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(where[:2], family=family, backlog=128)
     except OSError as error:
-        raise InputError(f"{source}: cannot listen on {format_address(address)}: {error.strerror or error}") from None
+        # create_server adds the address to the system's text, which is already in ours.
+        why = error.strerror if isinstance(error, socket.gaierror) or not error.errno else os.strerror(error.errno)
+        raise InputError(f"{source}: cannot listen on {format_address(address)}: {why}") from None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -43,13 +44,10 @@ def one_line(error: pydantic.ValidationError) -> str:
     """All of a validation's complaints in one line: ``rate_mbps: Input should be ... (got 'fast'); ...``."""
     lines = []
     for fault in error.errors(include_url=False, include_context=False):
-        where = ".".join(map(str, fault["loc"]))
-        if fault["type"] == "extra_forbidden":
-            lines.append(f"{where}: no such setting")
-        elif fault["type"] in ("missing", "json_invalid"):
-            lines.append(f"{where}: {fault['msg']}" if where else fault["msg"])
-        else:
-            lines.append(f"{where}: {fault['msg']} (got {json.dumps(fault['input'], default=repr)[:80]})")
+        line = "no such setting" if fault["type"] == "extra_forbidden" else fault["msg"]
+        if fault["type"] not in ("extra_forbidden", "missing", "json_invalid"):
+            line += f" (got {json.dumps(fault['input'], default=repr)[:80]})"
+        lines.append(": ".join(filter(None, (".".join(map(str, fault["loc"])), line))))
     return "; ".join(lines).replace("\n", " ")
 
 
@@ -132,8 +130,8 @@ class ControlServer:
         actions: Mapping[str, Callable[[], Reply]],
     ) -> FastAPI:
         app = FastAPI(title=name, docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(self._admit)])
-        app.add_api_route("/health", lambda: _json({"name": name, "ok": True}), methods=["GET"])
-        app.add_api_route("/state", lambda: _json(state()), methods=["GET"])
+        app.add_api_route("/health", partial(_answer, lambda: {"name": name, "ok": True}), methods=["GET"])
+        app.add_api_route("/state", partial(_answer, state), methods=["GET"])
         for path, route in routes.items():
             app.add_api_route(path, partial(_answer, route), methods=["GET"])
         for path, action in actions.items():
@@ -141,16 +139,14 @@ class ControlServer:
         if self._change is not None:
             app.add_api_route("/settings", self._change.patch, methods=["PATCH"])
         app.add_exception_handler(HTTPException, _refusal)
-        app.add_exception_handler(InputError, _bad_input)
-        app.add_exception_handler(Exception, _failure)
         return app
 
     async def _admit(self, request: Request) -> None:
         host = request.headers.get("host", "")
-        if self._hosts is not None and (urlsplit(f"//{host}").hostname or "") not in self._hosts:
+        if self._hosts is not None and _host_name(host) not in self._hosts:
             raise HTTPException(403, f"host {host!r} is not this server")
         origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin.partition("://")[2] != host:
             raise HTTPException(403, f"origin {origin!r} is another site")
         if self._token and request.url.path != "/health":
             given = request.headers.get("authorization", "")
@@ -172,9 +168,9 @@ class _Change:
             body += part
             if len(body) > MAX_BODY_BYTES:
                 raise HTTPException(413, f"settings of more than {MAX_BODY_BYTES} bytes")
-        return await run_in_threadpool(self._change, bytes(body))
+        return await run_in_threadpool(_answer, partial(self._change, bytes(body)))
 
-    def _change(self, body: bytes) -> Response:
+    def _change(self, body: bytes) -> Reply:
         try:
             settings = self._settings.model_validate_json(body, strict=True, extra="forbid")
         except pydantic.ValidationError as error:
@@ -182,7 +178,14 @@ class _Change:
         if not settings.model_fields_set:
             raise InputError(f"nothing to change; accepted: {', '.join(self._settings.model_fields)}")
         with self._lock:
-            return _json(self._apply(settings))
+            return self._apply(settings)
+
+
+def _host_name(header: str) -> str:
+    try:
+        return urlsplit(f"//{header}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _json(data: Any, status: int = 200) -> Response:
@@ -190,18 +193,17 @@ def _json(data: Any, status: int = 200) -> Response:
 
 
 def _answer(call: Callable[[], Any]) -> Response:
-    data = call()
-    return Response(data, media_type="application/octet-stream") if isinstance(data, bytes) else _json(data)
+    try:
+        data = call()
+        return Response(data, media_type="application/octet-stream") if isinstance(data, bytes) else _json(data)
+    except InputError as error:
+        return _json({"error": str(error)}, 422)
+    except Exception as error:
+        # Left to the server, it would also cost the client its connection.
+        logging.getLogger(__name__).exception("control port")
+        return _json({"error": f"{type(error).__name__}: {error}".splitlines()[0]}, 500)
 
 
 async def _refusal(request: Request, error: Exception) -> Response:
     status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, str(error))
     return _json({"error": detail}, status)
-
-
-async def _bad_input(request: Request, error: Exception) -> Response:
-    return _json({"error": str(error)}, 422)
-
-
-async def _failure(request: Request, error: Exception) -> Response:
-    return _json({"error": f"{type(error).__name__}: {error}".splitlines()[0]}, 500)

@@ -50,7 +50,7 @@ def to_bytes(tensor: torch.Tensor) -> memoryview:
     if tensor.numel() == 0:
         return memoryview(b"")  # an empty array has no memory that could be cast
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy())  # bf16 has no numpy dtype, bytes have
+    return memoryview(flat.view(torch.uint8).numpy().data)  # bf16 has no numpy dtype, bytes have
 
 
 def buffer(nbytes: int) -> np.ndarray:

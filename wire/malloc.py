@@ -23,4 +23,5 @@ def tune() -> bool:
     except (AttributeError, OSError):
         return False
     mallopt.argtypes, mallopt.restype = (ctypes.c_int, ctypes.c_int), ctypes.c_int
-    return all([mallopt(name, value) == 1 for name, value in _SETTINGS])
+    results = [mallopt(name, value) for name, value in _SETTINGS]
+    return all(result == 1 for result in results)

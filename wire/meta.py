@@ -43,7 +43,7 @@ def check(header: pb.Header) -> None:
     for key, value in header.meta.items():
         kind = value.WhichOneof("kind")
         if kind is None or not 0 < len(key) <= MAX_TEXT:
-            raise DecodeError(f"meta {key[:80]!r}: no value of a known kind, or a key not of 1 to {MAX_TEXT} characters")
+            raise DecodeError(f"meta {key[:80]!r}: a value of no known kind, or a key of {len(key)} characters")
         length = _length(value, kind)
         most = MAX_TEXT if kind == "text" else MAX_ITEMS
         if length > most:
@@ -75,8 +75,8 @@ def _value(key: str, value: object) -> pb.Value:
             return pb.Value(integers=pb.Ints(items=value))
         if all(type(item) in (int, float) for item in value):
             return pb.Value(numbers=pb.Floats(items=value))
-    raise InputError(f"meta {key!r}: {str(value)[:80]!r} is {type(value).__name__}; accepted: bool, int, float, text of at "
-                     f"most {MAX_TEXT} characters, tuple of at most {MAX_ITEMS} int or float")  # fmt: skip
+    accepted = f"bool, int, float, text of at most {MAX_TEXT} characters, tuple of at most {MAX_ITEMS} int or float"
+    raise InputError(f"meta {key!r}: {str(value)[:80]!r} is {type(value).__name__}; accepted: {accepted}")
 
 
 def _length(value: pb.Value, kind: str) -> int:

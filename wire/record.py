@@ -12,6 +12,7 @@ import json
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -98,9 +99,11 @@ class _Segment:
         return self._file.tell()
 
     def finish(self) -> None:
-        try:
-            self._writer.finish()
-        finally:
+        self._writer.finish()
+        self._file.close()
+
+    def abandon(self) -> None:
+        with suppress(OSError):  # what the buffer still holds is lost, as it would be in a kill
             self._file.close()
 
 
@@ -193,6 +196,7 @@ class RecordWriter:
 
     def _abandon(self) -> None:
         if self._open is not None:
+            self._open.abandon()
             self._closed[self._open.path] = self._open.path.stat().st_size
             self._open = None
 

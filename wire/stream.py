@@ -10,7 +10,7 @@ from wire.transfer import Assembly, Outgoing, TooLarge
 
 
 class Fault(WireError):
-    """The peer broke the protocol: the connection ends, the session may resume. ``code`` as in ``proto/frame.proto``."""
+    """The peer broke the protocol: the connection ends, the session may resume. ``code``: ``proto/frame.proto``."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -159,9 +159,7 @@ class Inbox:
         partial.wire_bytes += wire_bytes
         return self._finish(partial, now_ns) if partial.assembly.complete else None
 
-    def _begin(
-        self, head: pb.Envelope, data: memoryview, wire_bytes: int, now_ns: int
-    ) -> Arrived | Repeated | None:
+    def _begin(self, head: pb.Envelope, data: memoryview, wire_bytes: int, now_ns: int) -> Arrived | Repeated | None:
         number = head.transfer_id
         self._skipping = None
         if self._partial is not None:

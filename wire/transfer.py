@@ -118,9 +118,8 @@ def pack(
 
     for name, tensor in payload.tensors.items():
         if not 0 < len(name) <= MAX_NAME or tensor.dim() > MAX_DIMS:
-            shape = tuple(tensor.shape)
-            raise InputError(f"tensor {name[:MAX_NAME]!r} of shape {shape}; a name of 1 to {MAX_NAME} characters and at "
-                             f"most {MAX_DIMS} dimensions are accepted")  # fmt: skip
+            accepted = f"a name of 1 to {MAX_NAME} characters and at most {MAX_DIMS} dimensions"
+            raise InputError(f"tensor {name[:MAX_NAME]!r} of shape {tuple(tensor.shape)}; accepted: {accepted}")
         data = dtypes.to_bytes(tensor)
         append(_PADDING[: dtypes.aligned(end) - end])
         header.tensors.add(
@@ -220,7 +219,7 @@ class Assembly:
     @property
     def data(self) -> memoryview:
         """All pieces, joined."""
-        return memoryview(self._buffer)
+        return self._buffer.data
 
     def add(self, index: int, data: memoryview) -> None:
         """Take the next piece. DecodeError for any other index or length."""
@@ -240,7 +239,7 @@ class Assembly:
         """
         if not self.complete:
             raise DecodeError(f"transfer has {self._next} of {self.header.pieces} pieces")
-        if self.header.HasField("crc32") and (found := zlib.crc32(self._buffer)) != self.header.crc32:
+        if self.header.HasField("crc32") and (found := zlib.crc32(self._buffer.data)) != self.header.crc32:
             raise DecodeError(f"CRC-32 {found:#010x}; the header says {self.header.crc32:#010x}")
         tensors = {
             t.name: dtypes.from_bytes(self._buffer, dtypes.DTYPES[t.dtype], tuple(t.shape), int(t.offset))

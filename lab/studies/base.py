@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from lab.stream import StreamSettings
+from lab.tables import Sheet
 from victims.base import Progress
 
 Profile = Literal["quick", "cpu", "paper"]
@@ -59,25 +60,17 @@ class CellResult:
     summary: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of a report: rows of texts and numbers, None where there is nothing, with the reason in ``notes``."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Any]]
-    notes: Sequence[str] = ()
-
-
 class Study(Protocol):
     """An entry of :data:`lab.studies.registry.STUDIES`."""
 
     name: str
-    summary: str  # one line for `eavesplit list`
+    summary: str  # one line, for `eavesplit list` and as the report's title
+    source: str  # where the paper's values come from; empty where there are none
 
     def cells(self, settings: Settings) -> Sequence[Cell]: ...
     def run(self, cell: Cell, work: Path, progress: Progress) -> CellResult: ...
-    def tables(self, results: Sequence[CellResult]) -> Sequence[Table]: ...
+    def sheets(self, results: Sequence[CellResult]) -> Sequence[Sheet]: ...
+    def paper(self, cell: Cell) -> Mapping[str, Mapping[str, float]]: ...
 
 
 def plain(value: Any) -> Any:
@@ -89,3 +82,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(v) for v in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def restored(values: Mapping[str, Any]) -> Settings:
+    """The settings of a ``run.toml``."""
+    found = dict(values)
+    found["data"] = tuple(Path(path) for path in found.get("data", ()))
+    found["splits"] = tuple(found.get("splits", ()))
+    return Settings(**found)

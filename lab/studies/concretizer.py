@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lab.cell import run_cell
 from lab.metrics.base import ORACLE
 from lab.runfolder import RunFolder
 from lab.stream import AttackChoice, StreamSettings
-from lab.studies.base import Cell, CellResult, Settings, Table
+from lab.studies.base import Cell, CellResult, Settings
 from lab.studies.lidar import DEPTHS, FLOORS, concretizer, knowledge
+from lab.tables import Sheet
+from lab.telling import table
 from victims.base import Progress
 from wire.errors import InputError
 
@@ -32,6 +34,7 @@ class Concretizer:
 
     name = "concretizer"
     summary = "ConcreTizer Table 1: four depths, floors, oracle, real scans beside procedural ones"
+    source = "ConcreTizer, Table 1 (KITTI, 3,769 validation scans)"
 
     def cells(self, settings: Settings) -> Sequence[Cell]:
         """A cell for each depth and kind of scan; ``options``: ``weights``, ``views``."""
@@ -80,18 +83,22 @@ class Concretizer:
         """Stream, score, sum up."""
         return run_cell(self.name, cell, RunFolder(work), progress)
 
-    def tables(self, results: Sequence[CellResult]) -> Sequence[Table]:
+    def sheets(self, results: Sequence[CellResult]) -> Sequence[Sheet]:
         """Table 1 by view, the paper's figures beside ours, and what is lost from procedural to real scans."""
-        tables = []
+        sheets = []
         kinds = dict.fromkeys((str(r.cell.columns["scans"]), str(r.cell.columns["view"])) for r in results)
         for kind, view in kinds:
             chosen = [r for r in results if (r.cell.columns["scans"], r.cell.columns["view"]) == (kind, view)]
-            tables.append(_depths(chosen, kind, view))
+            sheets.append(_depths(chosen, kind, view))
         gap = _gap(results)
-        return [*tables, gap] if gap else tables
+        return [*sheets, gap] if gap else sheets
+
+    def paper(self, cell: Cell) -> Mapping[str, Mapping[str, float]]:
+        """The paper's figures for this depth."""
+        return {"concretizer": PAPER[cell.stream.split]}
 
 
-def _depths(results: Sequence[CellResult], kind: str, view: str) -> Table:
+def _depths(results: Sequence[CellResult], kind: str, view: str) -> Sheet:
     rows: list[list[object]] = []
     for result in results:
         split = str(result.cell.columns["split"])
@@ -102,7 +109,7 @@ def _depths(results: Sequence[CellResult], kind: str, view: str) -> Table:
             rows.append([split, attack, n, *(values.get(metric, {}).get("mean") for metric in METRICS)])
         paper = PAPER[split]
         rows.append([split, "ConcreTizer, the paper's", 3769, *(paper.get(metric) for metric in METRICS)])
-    return Table(
+    return table(
         f"Depths 1 to 4 on {kind} scans, {view} view: means over n scans",
         ("split", "attack", "n", *METRICS),
         rows,
@@ -115,7 +122,7 @@ def _depths(results: Sequence[CellResult], kind: str, view: str) -> Table:
     )
 
 
-def _gap(results: Sequence[CellResult]) -> Table | None:
+def _gap(results: Sequence[CellResult]) -> Sheet | None:
     means: dict[tuple[str, str], float] = {}
     for result in results:
         columns = result.cell.columns
@@ -130,7 +137,7 @@ def _gap(results: Sequence[CellResult]) -> Table | None:
     ]
     if not rows:
         return None
-    return Table(
+    return table(
         "From procedural to real scans: concretizer, F1 at 15 cm, camera view",
         ("split", "procedural", "real", "difference"),
         rows,

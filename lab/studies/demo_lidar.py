@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lab.cell import run_cell
 from lab.runfolder import RunFolder
 from lab.stream import StreamSettings
-from lab.studies.base import Cell, CellResult, Settings, Table
+from lab.studies.base import Cell, CellResult, Settings
 from lab.studies.lidar import FLOORS, aware, concretizer, knowledge
+from lab.tables import Sheet
 from victims.base import Progress
 
 FRAMES = 50
@@ -23,6 +24,7 @@ class DemoLidar:
 
     name = "demo-lidar"
     summary = "the main job: procedural streets, conv3.0, feature noise; truth beside what the listener rebuilt"
+    source = ""
 
     def cells(self, settings: Settings) -> Sequence[Cell]:
         """One cell; ``options``: ``defense``, ``strength``."""
@@ -55,9 +57,13 @@ class DemoLidar:
         """Stream, score, sum up."""
         return run_cell(self.name, cell, RunFolder(work), progress)
 
-    def tables(self, results: Sequence[CellResult]) -> Sequence[Table]:
+    def sheets(self, results: Sequence[CellResult]) -> Sequence[Sheet]:
         """None beside the standard ones."""
         return []
+
+    def paper(self, cell: Cell) -> Mapping[str, Mapping[str, float]]:
+        """No paper measured these streets."""
+        return {}
 
 
 STUDY = DemoLidar()

@@ -132,5 +132,11 @@ def test_calibration_sets_the_unit_and_is_asked_for(clean: Payload) -> None:
     assert calibration.rms == pytest.approx(float(clean.tensors["features"].double().square().mean().sqrt()))
 
 
+@pytest.mark.parametrize("rms", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_unit_of_nothing_is_refused_and_does_not_pass_for_a_defense(clean: Payload, rms: float) -> None:
+    with pytest.raises(InputError, match=r"calibration rms is .*; accepted: above 0, finite"):
+        FeatureCentric({}, Calibration(rms)).protect([clean], turn())
+
+
 def test_it_promises_nothing(clean: Payload) -> None:
     assert FeatureCentric({}, Calibration(RMS, clip=1.0)).mechanism() is None

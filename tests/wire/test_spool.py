@@ -156,15 +156,13 @@ def test_a_failing_disk_costs_a_gap_and_no_error(monkeypatch: pytest.MonkeyPatch
 def test_a_reader_overtaken_in_the_middle_of_a_read_uses_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with Spool(None, MIN_BYTES) as spool:
         spool.append(Record(Kind.DATA, 0, UP, 1, 0, b"a" * 3000))
-        pread, overtake = os.pread, [True]
+        pread, overtaken = os.pread, []
 
         def slow(fd: int, size: int, at: int) -> bytes:
             found = pread(fd, size, at)
-            if overtake.pop():
-                overtake.append(False)
+            if not overtaken:
+                overtaken.append(True)
                 spool.append(Record(Kind.DATA, 0, UP, 2, 3000, b"b" * 3000))
-            else:
-                overtake.append(False)
             return found
 
         monkeypatch.setattr(os, "pread", slow)

@@ -45,6 +45,10 @@ class Phase:
     peak: float
     on_object: float
 
+    def __post_init__(self) -> None:
+        if self.steps < 8 or self.batch < 1:
+            raise ValueError(f"a phase takes at least 8 steps of 1 window; got {self.steps} steps of {self.batch}")
+
 
 @dataclass(frozen=True)
 class VictimTraining:
@@ -91,9 +95,10 @@ def train_backbone(
     work: Path, settings: VictimTraining, progress: Progress = silent, *, resume: bool = True
 ) -> VoxelBackBone8x:
     """Phase 1.  Writes ``work``/backbone.safetensors when done; returns the backbone in eval mode."""
-    network = _Narrow()
     done = work / "backbone.safetensors"
     if not (resume and done.exists()):
+        torch.manual_seed(settings.seed)
+        network = _Narrow()
         network.apply(_initialise)
 
         def loss_of(windows: list[Window]) -> dict[str, Tensor]:
@@ -107,8 +112,7 @@ def train_backbone(
             terms["foreground"] = terms["foreground"] / len(_AUXILIARY)
             return terms
 
-        torch.manual_seed(settings.seed)
-        _optimise("backbone", network, network, loss_of, work, settings, settings.backbone, progress, resume)
+        _optimise("backbone", network, loss_of, work, settings, settings.backbone, progress, resume)
         save(network.backbone_3d.state_dict(), done)
     backbone = VoxelBackBone8x()
     install(backbone, load(done), str(done))
@@ -124,6 +128,7 @@ def train_head(
     resume: bool = True,
 ) -> SECOND:
     """Phase 2 on the frozen ``backbone``.  Writes ``work``/second.safetensors; returns the detector in eval mode."""
+    torch.manual_seed(settings.seed)
     detector = SECOND()
     detector.backbone_3d.load_state_dict(backbone.state_dict())
     trained = nn.ModuleDict({"backbone_2d": detector.backbone_2d, "dense_head": detector.dense_head})
@@ -138,8 +143,7 @@ def train_head(
                 logits, codes, directions = detector.dense_head(detector.backbone_2d(bev))
             return _detection_terms((logits.float(), codes.float(), directions.float()), windows)
 
-        torch.manual_seed(settings.seed)
-        _optimise("head", trained, trained, loss_of, work, settings, settings.head, progress, resume)
+        _optimise("head", trained, loss_of, work, settings, settings.head, progress, resume)
         save(trained.state_dict(), done, half=True)
     install(trained, load(done), str(done))
     return detector.eval().requires_grad_(False)
@@ -220,7 +224,6 @@ def _foreground_loss(layer: nn.Module, sites: Sites, windows: list[Window], name
 def _optimise(
     phase_name: str,
     network: nn.Module,
-    stored: nn.Module,
     loss_of: Callable[[list[Window]], dict[str, Tensor]],
     work: Path,
     settings: VictimTraining,
@@ -238,7 +241,7 @@ def _optimise(
         held = torch.load(checkpoint, weights_only=True)
         if held["settings"] != str(asdict(settings)):
             raise ValueError(f"{checkpoint} belongs to a training with other settings; choose another folder")
-        stored.load_state_dict(held["network"])
+        network.load_state_dict(held["network"])
         optimiser.load_state_dict(held["optimiser"])
         schedule.load_state_dict(held["schedule"])
         start, seconds = held["step"], held["seconds"]
@@ -276,7 +279,7 @@ def _optimise(
                     checkpoint,
                     {
                         "settings": str(asdict(settings)),
-                        "network": stored.state_dict(),
+                        "network": network.state_dict(),
                         "optimiser": optimiser.state_dict(),
                         "schedule": schedule.state_dict(),
                         "step": step + 1,

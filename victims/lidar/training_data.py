@@ -76,7 +76,7 @@ class ScanCache:
             return
         context = multiprocessing.get_context("spawn")
         arguments = (self.folder, self.first_seed, self.count, self.make)
-        self._process = context.Process(target=_fill, args=arguments, daemon=True)
+        self._process = context.Process(target=fill, args=arguments, daemon=True)
         self._process.start()
 
     def stop(self) -> None:
@@ -99,8 +99,8 @@ class ScanCache:
             return LabelledScan(stored["points"], stored["boxes"], stored["classes"])
 
 
-def _fill(folder: Path, first_seed: int, count: int, make: Callable[[int], LabelledScan]) -> None:
-    os.nice(5)
+def fill(folder: Path, first_seed: int, count: int, make: Callable[[int], LabelledScan]) -> None:
+    """Make the missing ones of ``count`` scans; returns early when the process that asked for them is gone."""
     parent = os.getppid()
     for seed in range(first_seed, first_seed + count):
         path = folder / f"{seed:08d}.npz"

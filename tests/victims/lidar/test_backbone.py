@@ -130,9 +130,7 @@ def test_an_empty_scan_passes(split: str, tiny: Preset, tiny_backbone: VoxelBack
     assert out.shape == SPLITS["conv_out"].grid(tiny)
 
 
-def test_an_empty_scan_in_a_batch_changes_nothing(
-    tiny: Preset, scene: Scene, tiny_backbone: VoxelBackBone8x
-) -> None:
+def test_an_empty_scan_in_a_batch_changes_nothing(tiny: Preset, scene: Scene, tiny_backbone: VoxelBackBone8x) -> None:
     full, empty = voxelize(scene(1), tiny), voxelize(np.zeros((0, 4)), tiny)
     with torch.no_grad(), sparse.one_thread():
         alone, together = tiny_backbone(full), tiny_backbone(collate([empty, full]))

@@ -23,7 +23,13 @@ from victims.lidar.boxes import (
 
 angles = st.floats(-10, 10)
 box = st.tuples(
-    st.floats(-20, 20), st.floats(-20, 20), st.floats(-3, 1), st.floats(0.3, 6), st.floats(0.3, 6), st.floats(0.3, 3), angles
+    st.floats(-20, 20),
+    st.floats(-20, 20),
+    st.floats(-3, 1),
+    st.floats(0.3, 6),
+    st.floats(0.3, 6),
+    st.floats(0.3, 3),
+    angles,
 )
 
 

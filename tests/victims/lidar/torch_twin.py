@@ -67,7 +67,9 @@ LAYERS: list[tuple[str, str | None, Zyx, Zyx]] = [
 ]
 
 
-def backbone(state: dict[str, Tensor], features: Tensor, coords: Tensor, shape: Zyx) -> dict[str, tuple[Tensor, Tensor]]:
+def backbone(
+    state: dict[str, Tensor], features: Tensor, coords: Tensor, shape: Zyx
+) -> dict[str, tuple[Tensor, Tensor]]:
     """(coords, features) at every split point of an OpenPCDet VoxelBackBone8x in eval mode."""
     taps = {}
     for pattern, name, stride, padding in LAYERS:

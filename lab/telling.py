@@ -1,0 +1,120 @@
+"""A study's report: its own tables above the standard ones, and what to print at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lab.metrics.base import scorer
+from lab.recorded import payload
+from lab.report import CellPage, render
+from lab.runfolder import RunFolder
+from lab.studies.base import Cell, CellResult, Settings, Study, restored
+from lab.studies.registry import study as find
+from lab.tables import Entry, Sheet
+from victims.registry import victim
+from wire.errors import InputError
+
+
+def write_report(folder: RunFolder, study: Study, results: Sequence[CellResult]) -> Path:
+    """``report.html`` of a run, its pictures and its tables."""
+    pages = [_page(result, study.paper(result.cell)) for result in results]
+    return render(
+        folder,
+        pages,
+        title=study.summary,
+        command=command(study.name, restored(folder.config["settings"])),
+        extra=study.sheets(results),
+        paper_source=study.source,
+    )
+
+
+def tell(folders: Sequence[Path]) -> list[Path]:
+    """Write the reports of finished runs anew; returns their paths. InputError for a folder that is no finished run."""
+    made = []
+    for path in folders:
+        folder = RunFolder.open(path)
+        study = find(folder.config["study"])
+        cells = {cell.id: cell for cell in study.cells(restored(folder.config["settings"]))}
+        results = [_result(cells, cell) for cell in folder.cells() if cell.finished]
+        if not results:
+            raise InputError(f"{path}: no cell has finished; go on with `eavesplit run {study.name} --resume {path}`")
+        made.append(write_report(folder, study, results))
+    return made
+
+
+def command(name: str, settings: Settings) -> str:
+    """The line that makes a run again."""
+    words = ["eavesplit", "run", name]
+    for folder in settings.data:
+        words += ["--data", str(folder)]
+    for split in settings.splits:
+        words += ["--split", split]
+    defaults = Settings()
+    for key in ("profile", "frames", "seed", "record", "record_gb"):
+        value = getattr(settings, key)
+        if value != getattr(defaults, key):
+            words += [f"--{key.replace('_', '-')}", str(value)]
+    if settings.tls:
+        words.append("--tls")
+    for key, value in settings.options.items():
+        words += ["--set", f"{key}={value}"]
+    return " ".join(words)
+
+
+def headline(results: Sequence[CellResult]) -> list[str]:
+    """A few lines for the terminal: the first metric of every attack, and what the processes used."""
+    lines = []
+    for result in results:
+        stream, frames = result.cell.stream, result.summary["frames"]
+        metric = scorer(victim(stream.victim).modality, stream.victim_settings).headline
+        found = [
+            f"{attack} {values[metric]['mean']:.3f}"
+            for attack, values in result.summary["scores"].items()
+            if values.get(metric, {}).get("mean") is not None
+        ]
+        lines.append(
+            f"{result.cell.title}: {frames['answered']} of {frames['sent']} frames answered, "
+            f"{frames['captured']} captured, {frames['inverted']} inverted; {metric}: {', '.join(found) or 'none'}"
+        )
+    used = [usage for result in results for usage in result.summary["processes"].values()]
+    lines.append(
+        f"processes: {sum(u['cpu_s'] for u in used):.0f} CPU-seconds, largest {max(u['peak_mb'] for u in used):.0f} MB"
+    )
+    return lines
+
+
+def _result(cells: Mapping[str, Cell], folder: RunFolder) -> CellResult:
+    cell = cells.get(folder.path.name)
+    if cell is None:
+        raise InputError(f"{folder.path}: its settings are not among this version's cells of the study")
+    return CellResult(cell, folder.path, folder.read_summary())
+
+
+def _page(result: CellResult, paper: Mapping[str, Mapping[str, float]]) -> CellPage:
+    folder, stream = RunFolder(result.folder), result.cell.stream
+    settings: dict[str, Any] = {"split": stream.split, **stream.victim_settings}
+    return CellPage(
+        result.cell.title,
+        folder,
+        result.summary,
+        victim(stream.victim).modality,
+        settings,
+        paper,
+        lambda frame: payload(folder.capture, frame),
+    )
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], notes: Sequence[str] = ()) -> Sheet:
+    """A sheet of texts and numbers; None is an empty field that says so."""
+    sheet = Sheet(title, columns, notes=list(notes))
+    for row in rows:
+        sheet.add([_entry(value) for value in row])
+    return sheet
+
+
+def _entry(value: Any) -> Entry:
+    if value is None:
+        return Entry("", why="not given, or no frame had a value")
+    return Entry(f"{value:.4g}" if isinstance(value, float) else str(value))

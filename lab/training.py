@@ -1,0 +1,62 @@
+"""What ``eavesplit train`` trains: the shipped victim and the shipped attacks, each from scans of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from victims.base import Progress, Sample, weights_folder
+from wire.errors import InputError
+
+WHAT = ("victim", "concretizer", "concretizer-aware")
+
+
+def train(what: str, split: str, work: Path, seed: int, options: Mapping[str, Any], progress: Progress) -> Path:
+    """Train ``what`` in ``work`` (resuming what is there) and return the path of what was made.
+
+    options: fields of the training's own settings (``scans``). InputError lists what can be trained, and the fields.
+    """
+    if what == "victim":
+        return _victim(work, seed, options, progress)
+    if what in WHAT:
+        return _attack(what, split, work, seed, options, progress)
+    raise InputError(f"train {what!r}; accepted: {', '.join(WHAT)}")
+
+
+def _victim(work: Path, seed: int, options: Mapping[str, Any], progress: Progress) -> Path:
+    from victims.lidar.shipping import train_and_publish
+    from victims.lidar.train import VictimTraining
+
+    settings = _replaced(VictimTraining(seed=seed), options)
+    return train_and_publish(work, work / "weights", settings, progress)
+
+
+def _attack(what: str, split: str, work: Path, seed: int, options: Mapping[str, Any], progress: Progress) -> Path:
+    from attacker.attacks.base import Grants
+    from attacker.attacks.lidar.aware import ConcretizerAware
+    from attacker.attacks.lidar.concretizer import Concretizer
+    from attacker.attacks.lidar.train import Recipe
+
+    recipe = _replaced(Recipe(seed=seed), options)
+    attack = Concretizer(recipe=recipe) if what == "concretizer" else ConcretizerAware(recipe=recipe)
+    grants = Grants({"weights": weights_folder() / "lidar-street-backbone.safetensors"}, {"split": split})
+    return attack.fit(_streets(recipe.scans, progress), grants, work, progress)
+
+
+def _streets(scans: int, progress: Progress) -> Iterator[Sample]:
+    from victims.lidar.street import ATTACK_SEEDS, street_scan
+    from victims.lidar.victim import scan_sample
+
+    for number in range(scans):
+        progress(number, scans, "casting streets")
+        yield scan_sample(street_scan(ATTACK_SEEDS[number]), "full")
+
+
+def _replaced(settings: Any, options: Mapping[str, Any]) -> Any:
+    try:
+        return replace(settings, **options)
+    except TypeError as error:
+        fields = ", ".join(settings.__dataclass_fields__)
+        raise InputError(f"--set {', '.join(options)}: {error}; accepted: {fields}") from error
