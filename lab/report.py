@@ -102,7 +102,7 @@ def render(
         findings=[_finding(cell, measure, declared) for cell in cells],
         sheets=[*extra, *_sheets(cells, measure, declared, paper_source)],
         each=[(cell.title, _cell_sheets(cell, measure, declared)) for cell in cells],
-        cards=[(cell.title, _card(cell.summary["knowledge"])) for cell in cells],
+        cards=_cards(cells),
         metrics=declared.by_name.values(),
         config=tomli_w.dumps(run.config),
         cell_configs=[(c.title, tomli_w.dumps(c.folder.config)) for c in cells if c.folder.path != run.path],
@@ -249,6 +249,16 @@ def _finding(cell: CellPage, measure: Scorer, declared: Declarations) -> str:
     if ORACLE in best:
         parts.append(f"the best possible is {means[best[ORACLE]]:.3f}")
     return f"{cell.title}: {'; '.join(parts)}." if parts else f"{cell.title}: nothing was rebuilt."
+
+
+def _cards(cells: Sequence[CellPage]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Each knowledge card once, headed by the cells it holds for."""
+    holders: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for cell in cells:
+        holders.setdefault(tuple(_card(cell.summary["knowledge"])), []).append(cell.title)
+    if len(holders) == 1 and len(cells) > 1:
+        return [("Every cell", list(next(iter(holders))))]
+    return [(", ".join(titles), list(card)) for card, titles in holders.items()]
 
 
 def _card(knowledge: Any) -> list[tuple[str, str]]:

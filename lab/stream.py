@@ -189,13 +189,15 @@ class Stream:
         RunError when a process dies for good or nothing moves for :data:`STALL_S` seconds.
         """
         edge, attacker, link, cloud = (self.roles[n] for n in ("edge", "attacker", "link", "cloud"))
-        moved, seen = time.monotonic(), (-1, -1)
+        moved, answered, made = time.monotonic(), 0, 0
         while True:
             heard, spoken = attacker.state(), edge.done or edge.state()
-            answered, made = int(spoken.get("answered", 0)), int(heard.get("reconstructions", 0))
+            # A process that is just ending or being restarted says nothing: what it said before holds.
+            now = int(spoken.get("answered", answered)), int(heard.get("reconstructions", made))
+            if now != (answered, made):
+                moved = time.monotonic()
+            answered, made = now
             on_progress(answered, made, self.settings.frames)
-            if (answered, made) != seen:
-                moved, seen = time.monotonic(), (answered, made)
             if edge.done is not None and self._edge_done is None:
                 self._edge_done = time.monotonic()
             if self._edge_done is not None and self._caught_up(heard):

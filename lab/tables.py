@@ -206,16 +206,3 @@ def ordered(scores: Mapping[str, Any], floors: Sequence[str]) -> list[tuple[str,
     """Attacks first, then floors, then the oracle; each as they came."""
     rank = {"attack": 0, "floor": 1, ORACLE: 2}
     return sorted(scores.items(), key=lambda item: rank[role_of(item[0], floors)])
-
-
-def plain_sheet(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], notes: Sequence[str] = ()) -> Sheet:
-    """A study's own table: texts and numbers, None where there is nothing (the study's notes say why)."""
-    sheet = Sheet(title, columns, notes=list(notes))
-    paper = [("paper" if "paper" in column.lower() else "") for column in columns]
-    for row in rows:
-        entries = []
-        for number, (value, kind) in enumerate(zip(row, paper, strict=True)):
-            text = figure(value) if value is None or isinstance(value, int | float) else str(value)
-            entries.append(Entry(text, kind="name" if number == 0 else kind))
-        sheet.add(entries)
-    return sheet

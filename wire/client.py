@@ -151,7 +151,7 @@ class EdgeClient:
     ) -> Replies:
         """Queue one turn and return its replies; blocks while too much is unanswered.
 
-        exchange: the frame's number. parts: may be lazy; each is asked for once, when the one before was queued. Tensors
+        exchange: the frame's number. parts: may be lazy; each is asked for when the one before was queued. Tensors
         must not change until their part is answered. reply_timeout: seconds that each ``next`` of the replies waits
         before it raises FrameError ``TIMEOUT``. InputError for a payload that cannot travel.
         """

@@ -191,12 +191,14 @@ class RecordReader:
 class Pinned:
     """The start of one connection, kept so that a late listener can still read it.
 
-    t_ns: when it began. prefix: its first bytes, per direction. first_ns: when each prefix began.
+    t_ns: when it began. prefix: its first bytes, per direction. first_ns: when each prefix began. ended: per direction,
+    the CLOSE that an earlier listener was told, and this one would otherwise never hear.
     """
 
     t_ns: int
     prefix: tuple[bytearray, bytearray] = field(default_factory=lambda: (bytearray(), bytearray()))
     first_ns: list[int] = field(default_factory=lambda: [0, 0])
+    ended: list[Record | None] = field(default_factory=lambda: [None, None])
 
 
 @dataclass
@@ -215,7 +217,10 @@ class Continuity:
         self._told: dict[int, _Told] = {}
 
     def greet(self, pinned: Iterable[tuple[int, Pinned]]) -> list[Record]:
-        """The start of every live connection: OPEN, then the pinned bytes of each direction from offset 0."""
+        """The start of every live connection: OPEN, then the pinned bytes of each direction from offset 0.
+
+        A direction that had ended before is told to its end: a GAP from the pinned bytes on, and its CLOSE.
+        """
         records = []
         for connection, pin in pinned:
             records += self._open(connection, pin.t_ns)
@@ -223,6 +228,8 @@ class Continuity:
                 if prefix := bytes(pin.prefix[direction]):
                     records.append(Record(Kind.DATA, connection, direction, pin.first_ns[direction], 0, prefix))
                     self._told[connection].offset[direction] = len(prefix)
+            for ended in pin.ended:
+                records += self.follow(ended) if ended is not None else []
         return records
 
     def follow(self, record: Record) -> list[Record]:

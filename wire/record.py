@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -21,7 +21,17 @@ from typing import Any, BinaryIO
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
-from mcap.records import Channel, Chunk, Message
+from mcap.records import (
+    Attachment,
+    Channel,
+    Chunk,
+    Header,
+    McapRecord,
+    Message,
+    MessageIndex,
+    Metadata,
+    Schema,
+)
 from mcap.stream_reader import breakup_chunk
 from mcap.writer import MCAP0_MAGIC, CompressionType, Writer
 
@@ -248,7 +258,7 @@ def _read_segment(file: BinaryIO, size: int, name: str, summary: ReadSummary) ->
         # the library would allocate what a damaged length asks for, and return short data without a word
         if length > size - good - _RECORD_HEAD.size:
             return broken(f"record of {length} bytes cut")
-        if opcode in (Opcode.DATA_END, Opcode.FOOTER):
+        if _ENDS.get(opcode) == length:
             return
         body = file.read(length)
         if len(body) < length:
@@ -263,15 +273,14 @@ def _read_segment(file: BinaryIO, size: int, name: str, summary: ReadSummary) ->
 
 
 def _records(opcode: int, body: bytes, channels: dict[int, Channel]) -> Iterator[Recorded]:
-    if opcode == Opcode.CHANNEL:
-        items = [Channel.read(ReadDataStream(BytesIO(body)))]
-    elif opcode == Opcode.MESSAGE:
-        items = [Message.read(ReadDataStream(BytesIO(body)), len(body))]
-    elif opcode == Opcode.CHUNK:
-        items = breakup_chunk(Chunk.read(ReadDataStream(BytesIO(body))), validate_crc=True)
-    else:
-        return
-    for item in items:
+    parse = _READERS.get(opcode)
+    if parse is None:
+        raise ValueError(f"opcode {opcode}")
+    stream = ReadDataStream(BytesIO(body))
+    record = parse(stream, len(body))
+    if stream.count != len(body):  # a damaged length would swallow the records behind it
+        raise ValueError(f"{len(body) - stream.count} bytes too many")
+    for item in breakup_chunk(record, validate_crc=True) if isinstance(record, Chunk) else [record]:
         if isinstance(item, Channel):
             channels[item.id] = item
         elif isinstance(item, Message):
@@ -281,3 +290,17 @@ def _records(opcode: int, body: bytes, channels: dict[int, Channel]) -> Iterator
             yield Recorded(
                 channel.topic, item.data, item.log_time, item.publish_time, item.sequence, dict(channel.metadata)
             )
+
+
+_READERS: dict[int, Callable[[ReadDataStream, int], McapRecord]] = {
+    Opcode.HEADER: lambda stream, _: Header.read(stream),
+    Opcode.SCHEMA: lambda stream, _: Schema.read(stream),
+    Opcode.CHANNEL: lambda stream, _: Channel.read(stream),
+    Opcode.MESSAGE: Message.read,
+    Opcode.CHUNK: lambda stream, _: Chunk.read(stream),
+    Opcode.MESSAGE_INDEX: lambda stream, _: MessageIndex.read(stream),
+    Opcode.ATTACHMENT: lambda stream, _: Attachment.read(stream),
+    Opcode.METADATA: lambda stream, _: Metadata.read(stream),
+}
+"""Records that may stand before the end of the data section."""
+_ENDS = {Opcode.DATA_END: 4, Opcode.FOOTER: 20}

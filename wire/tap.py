@@ -41,9 +41,8 @@ _IDLE_S = 0.2
 class _Connection:
     pinned: Pinned
     offset: list[int] = field(default_factory=lambda: [0, 0])
-    unread: int = 2
-    """CLOSE records that the listener's side has not taken yet."""
     open: int = 2
+    """Directions that have not ended."""
 
 
 class Tap:
@@ -198,8 +197,8 @@ class Tap:
             with self._lock:
                 entry = self._connections.get(record.connection)
                 if entry is not None:
-                    entry.unread -= 1
-                    if not entry.unread:
+                    entry.pinned.ended[record.direction] = record
+                    if None not in entry.pinned.ended:
                         del self._connections[record.connection]
                         self._ended.remove(record.connection)
 

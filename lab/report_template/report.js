@@ -35,7 +35,7 @@
 
   /* Three panels, one camera. */
   const panels = {};
-  let camera = { eye: { x: -1.2, y: -0.3, z: 0.72 }, center: { x: 0, y: 0, z: -0.16 }, up: { x: 0, y: 0, z: 1 } };
+  let camera = { eye: { x: -1.32, y: -0.3, z: 0.8 }, center: { x: 0, y: 0, z: -0.16 }, up: { x: 0, y: 0, z: 1 } };
   let follow = null;
   function link(name) {
     const plot = $(name);
@@ -100,6 +100,11 @@
   const rounded = (v) => (v === null || v === undefined ? "–" : Math.abs(v) < 10 ? v.toFixed(3) : v.toPrecision(4));
   const words = { floor: "floor: learns nothing", oracle: "best possible, made from the truth", attack: "" };
 
+  // A panel changes its width when its neighbour appears; the window's own resizing is plotly's.
+  const resized = new ResizeObserver((entries) => {
+    for (const { target } of entries) if (panels[target.id] === "points") Plotly.Plots.resize(target);
+  });
+
   function viewer() {
     const cell = data.cells[state.cell], frame = cell.frames[state.frame];
     if (!frame) { for (const name of ["truth", "rebuilt"]) draw(name, null, null, "The truth was not recorded in this run."); return; }
@@ -108,11 +113,11 @@
     const payload = frame.payload === null ? null : data.pictures[frame.payload];
     const scored = (cell.curves[data.headline][state.attack] || []).find(([number]) => number === frame.frame);
     $("frame-name").textContent = `${frame.frame} (${frame.name})`;
+    $("payload-figure").hidden = !payload;
     caption("truth-caption", "What was there", truth, "");
     caption("rebuilt-caption", `Rebuilt by ${state.attack || "nobody"}`, rebuilt, [attack ? words[attack.role] : "", scored ? `${data.metrics[data.headline].title} ${rounded(scored[1])}` : ""].filter(Boolean).join(" · "));
     draw("truth", truth, frame);
     draw("rebuilt", rebuilt, frame, "The listener did not rebuild this frame.");
-    $("payload-figure").hidden = !payload;
     if (payload) { caption("payload-caption", "What crossed the wire", payload, payload.value_name ? `colour: ${payload.value_name}` : ""); draw("payload", payload, frame); }
     const wrong = state.colour === "error", scale = wrong ? errors : heights, span = wrong ? [0, data.errorSpan] : truth.span || [];
     $("scale").style.background = `linear-gradient(90deg, ${scale.map(([at, c]) => `${c} ${at * 100}%`).join(", ")})`;
@@ -197,4 +202,5 @@
   $("metric").addEventListener("change", (e) => { state.metric = e.target.value; curves(); });
   dark.addEventListener("change", all);
   all();
+  for (const name of ["truth", "payload", "rebuilt"]) resized.observe($(name));
 })();

@@ -140,7 +140,13 @@ class Wire:
         """Begin a gRPC call; a large extra header needs CONTINUATION frames."""
         stream = 2 * self.streams + 1
         self.streams += 1
-        headers = [(":method", "POST"), (":scheme", "http"), (":authority", "cloud"), (":path", "/eavesplit.wire.v1.Split/Session"), ("te", "trailers")]
+        headers = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":authority", "cloud"),
+            (":path", "/eavesplit.wire.v1.Split/Session"),
+            ("te", "trailers"),
+        ]
         if extra_header:
             headers.append(("x-extra", "z" * extra_header))
         self.ends[0].send_headers(stream, headers)

@@ -76,7 +76,7 @@ def test_foreign_metadata_is_refused() -> None:
 
 
 def test_what_cannot_be_stored_is_named() -> None:
-    with pytest.raises(InputError, match="'names'.*<U1"):
+    with pytest.raises(InputError, match=r"'names'.*<U1"):
         pack({"names": np.array(["x"])}, {})
     with pytest.raises(InputError, match="meta"):
         pack({}, {"k": object()})  # type: ignore[dict-item]

@@ -45,6 +45,7 @@ class Process:
 
 
 Start = Callable[..., httpx.Client]
+Shared = tuple[httpx.Client, Process]
 
 
 @pytest.fixture
@@ -69,6 +70,16 @@ def start(process: Process) -> Iterator[Start]:
         client.close()
     for server in servers:
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Shared]:
+    """One server for the tests whose requests must change nothing."""
+    process = Process()
+    server = ControlServer("edge", process.state, Settings, process.apply, hosts=["edge"])
+    with httpx.Client(base_url=f"http://127.0.0.1:{server.start()}", trust_env=False) as client:
+        yield client, process
+    server.stop()
 
 
 def test_health_and_state(start: Start) -> None:
@@ -100,8 +111,9 @@ def test_a_partial_update_changes_only_what_was_given(start: Start, process: Pro
         (b'{"defense": "a\\nb", "sigma": -1}', "sigma: Input should be greater than or equal to 0 (got -1)"),
     ],
 )
-def test_bad_settings_are_one_line_and_change_nothing(start: Start, process: Process, body: bytes, says: str) -> None:
-    reply = start().patch("/settings", content=body)
+def test_bad_settings_are_one_line_and_change_nothing(shared: Shared, body: bytes, says: str) -> None:
+    client, process = shared
+    reply = client.patch("/settings", content=body)
     assert reply.status_code == 422
     assert reply.json()["error"].startswith(says)
     assert "\n" not in reply.json()["error"]
@@ -134,16 +146,16 @@ def test_a_large_body_is_refused(start: Start) -> None:
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "[::", ""])
 @pytest.mark.parametrize("path", ["/state", "/health"])
-def test_another_host_name_is_refused(start: Start, host: str, path: str) -> None:
+def test_another_host_name_is_refused(shared: Shared, host: str, path: str) -> None:
     """A page whose name was pointed at 127.0.0.1 sends its own name."""
-    reply = start().get(path, headers={"Host": host})
+    reply = shared[0].get(path, headers={"Host": host})
     assert reply.status_code == 403
     assert "is not this server" in reply.json()["error"]
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:99", "127.0.0.1:1", "[::1]:2", "edge:7000"])
-def test_our_own_names_are_accepted(start: Start, host: str) -> None:
-    assert start(hosts=["edge"]).get("/state", headers={"Host": host}).status_code == 200
+def test_our_own_names_are_accepted(shared: Shared, host: str) -> None:
+    assert shared[0].get("/state", headers={"Host": host}).status_code == 200
 
 
 def test_another_origin_is_refused(start: Start, process: Process) -> None:

@@ -208,6 +208,10 @@ def test_continuity_over_losses_and_a_late_join(
     everything += [Record(Kind.CLOSE, c, d, 9, sizes.get((c, d), 0)) for c in pins for d in (UP, DOWN)]
     for (connection, direction), size in sizes.items():
         pins[connection].prefix[direction].extend(_stream(connection + direction, min(size, pin_bytes)))
+    for record in everything[:join]:
+        if record.kind is Kind.CLOSE:
+            pins[record.connection].ended[record.direction] = record
+    pins = {connection: pin for connection, pin in pins.items() if None in pin.ended}
     kept = [r for r in everything[join:] if r.kind is Kind.CLOSE or data.draw(st.booleans())]
     continuity = Continuity()
     told = continuity.greet(pins.items())

@@ -146,7 +146,7 @@ def _card(work: Path, settings: VictimTraining, scores: list[Score], backbone: s
         "## Measured",
         "",
         f"{len(EVALUATION_SEEDS)} unseen streets (seeds {seeds}), one scan each, every object with at least 3 voxels",
-        "in range, no difficulty levels; average precision over 40 recall positions, per cent. Real scans were not used.",
+        "in range, no difficulty levels; average precision over 40 recall positions, per cent. No real scans.",
         "",
         "| preset | class | objects | overlap | AP 3D | AP BEV |",
         "|---|---|---|---|---|---|",

@@ -1,7 +1,7 @@
 """ConcreTizer that knows it is defended against: a sieve before the chain, both trained under noise.
 
-Trained over the strengths of two defenses, noise on the active sites' features and noise that also fills empty sites, so
-that one set of weights serves any strength; the strength itself is read off the payload (see ``sieve``).
+Trained over the strengths of two defenses, noise on the active sites' features and noise that also fills empty sites,
+so that one set of weights serves any strength; the strength itself is read off the payload (see ``sieve``).
 """
 
 from __future__ import annotations
@@ -86,7 +86,13 @@ class ConcretizerAware:
     needs = Needs("wire", "white", splits=frozenset({"conv3.0"}), defense="aware")
 
     def __init__(
-        self, *, prune: bool = True, cover: bool = True, recipe: Recipe | None = None, noise: Noise | None = None, steps: int = 700
+        self,
+        *,
+        prune: bool = True,
+        cover: bool = True,
+        recipe: Recipe | None = None,
+        noise: Noise | None = None,
+        steps: int = 500,
     ) -> None:
         self.prune, self.cover, self.recipe = prune, cover, recipe or Recipe()
         self.noise, self.steps = noise or Noise(), steps
@@ -151,7 +157,7 @@ def begin(chain: Chain, seed: int) -> Aware:
 
 @dataclass(frozen=True)
 class NoisyItem(Item):
-    """An item with its top level as the listener would hear it. real: bool (N,), which of those sites are the head's."""
+    """An item with its top level as the listener would hear it. real: bool (N,), which of its sites are the head's."""
 
     heard: Level
     real: NDArray[np.bool_]

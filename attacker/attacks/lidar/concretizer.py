@@ -83,12 +83,13 @@ class Restorer(FrameByFrame):
         heard = transmitted(frame)
         chain, trace = self._chain, Trace()
         if heard.depth != chain.depth:
-            raise InputError(f"{self._attack}: the payload has depth {heard.depth}, the weights are for depth {chain.depth}")
+            raise InputError(f"{self._attack}: payload at depth {heard.depth}; accepted by these weights: {chain.depth}")
         with torch.inference_mode():
             top = self._believe(heard)
             guess = chain.descend(top, heard.levels, prune=self._prune, covered=self._cover, trace=trace)
         points = heard.points(guess.coords)
-        meta: dict[str, Meta] = {"voxels": len(points), "sites": len(heard.coords), "believed": len(top.coords), "prune": self._prune, "cover": self._cover}
+        meta: dict[str, Meta] = {"voxels": len(points), "sites": len(heard.coords), "believed": len(top.coords)}
+        meta |= {"prune": self._prune, "cover": self._cover}
         for level, generated, kept in zip(range(chain.depth - 1, -1, -1), trace.generated, trace.kept, strict=True):
             name = level_name(level)
             meta[f"generated_{name}"], meta[f"kept_{name}"] = generated, kept
@@ -144,7 +145,7 @@ def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             card = json.loads((file.metadata() or {}).get("concretizer", "null"))
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
+            tensors = {name: file.get_tensor(name).float() for name in list(file.keys())}
     except (OSError, SafetensorError, ValueError) as error:
         raise WeightsError(f"{path}: not readable as weights of the inversion network ({error})") from error
     if not isinstance(card, dict):

@@ -64,7 +64,7 @@ class Wedges:
     InputError when there are too few.
     """
 
-    def __init__(self, samples: Iterable[Sample], limit: int, held: int = 6) -> None:
+    def __init__(self, samples: Iterable[Sample], limit: int, held: int = 4) -> None:
         scans = [np.asarray(s.arrays["points"], np.float32) for s in islice(samples, limit)]
         if len(scans) <= held:
             raise InputError(f"{len(scans)} scans to train the inversion on; at least {held + 1} are needed")
@@ -74,13 +74,13 @@ class Wedges:
     def draw(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], Preset]:
         """A wedge and the preset to voxelise it with.
 
-        Three in four are 22 degrees wide and reach as far as the ``kitti`` range, most of them turned into the
+        Three in four are 16 degrees wide and reach as far as the ``kitti`` range, most of them turned into the
         camera's view; the rest are wider and end at the ``street`` range.
         """
         scan = self.train[int(rng.integers(len(self.train)))]
         near = rng.random() < 0.25
         preset = PRESETS["street" if near else "kitti"]
-        width = np.radians(50.0 if near else 22.0)
+        width = np.radians(36.0 if near else 16.0)
         azimuth = np.arctan2(scan[:, 1], scan[:, 0])
         # Around a point's own direction, so that scans of the camera's view only serve as well.
         centre = azimuth[int(rng.integers(len(scan)))]

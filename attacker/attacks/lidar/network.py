@@ -203,7 +203,9 @@ class Block(nn.Module):
         norm = f.norm(dim=1, keepdim=True)
         where = position(grid.centres(guess.coords))
         x = self.enter(
-            torch.cat([guess.logit[:, None] / CERTAIN, standard, f / (norm + 1e-3), torch.log1p(norm), norm / 16, where], 1)
+            torch.cat(
+                [guess.logit[:, None] / CERTAIN, standard, f / (norm + 1e-3), torch.log1p(norm), norm / 16, where], dim=1
+            )
         )
         if self.enter_hidden is not None:
             x = x + self.enter_hidden(guess.hidden)

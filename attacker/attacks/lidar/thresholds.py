@@ -18,8 +18,8 @@ from attacker.attacks.lidar.data import Item
 from attacker.attacks.lidar.network import Grid, Guess
 from attacker.attacks.lidar.sites import Candidates
 
-INNER = (0.25, 0.35, 0.45)
-LAST = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
+INNER = (0.3, 0.4, 0.5)
+LAST = (0.1, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 
 
 def f1(restored: NDArray[np.float32], original: NDArray[np.float32], distance: float) -> float:
@@ -43,7 +43,8 @@ def choose(chain: Chain, items: Sequence[Item], grids: Sequence[Grid], distance:
         scores = np.zeros(len(LAST))
         for item in items:
             top = item.levels[chain.depth]
-            scores += last_scores(chain, certain(top.coords, top.features, chain.depth), item, grids, distance) / len(items)
+            guess = certain(top.coords, top.features, chain.depth)
+            scores += last_scores(chain, guess, item, grids, distance) / len(items)
         at = int(scores.argmax())
         if scores[at] > best[0]:
             best = (float(scores[at]), [LAST[at], *chain.thresholds[1:]])

@@ -41,8 +41,8 @@ class Recipe:
 
     seed: int = 0
     scans: int = 240
-    alone: tuple[int, int, int, int] = (250, 400, 500, 500)
-    together: tuple[int, int, int, int] = (0, 400, 1000, 1200)
+    alone: tuple[int, int, int, int] = (200, 300, 350, 350)
+    together: tuple[int, int, int, int] = (0, 300, 650, 800)
     peak_alone: float = 3e-3
     peak_together: float = 2e-3
     alpha: float = 0.5
@@ -117,6 +117,7 @@ def start_from_victim(chain: Chain, backbone: VoxelBackBone8x) -> None:
             chain.block(level).start_from(convolution.weight.detach(), gain)
 
 
+Draw = Callable[[np.random.Generator], Item]
 Step = Callable[[Item], Losses]
 
 
@@ -153,7 +154,7 @@ class Run:
         )
         os.replace(temporary, self.path)
 
-    def go(self, draw: Callable[[np.random.Generator], Item], step: Step, progress: Progress) -> None:
+    def go(self, draw: Draw, step: Step, progress: Progress) -> None:
         """Train from the last checkpoint to the end. Every step's randomness comes from (seed, stage, step)."""
         sums: dict[str, list[float]] = {}
         begun = time.process_time()
@@ -178,8 +179,9 @@ class Run:
                 self.save()
 
     def _line(self, means: dict[str, float], seconds: float) -> None:
+        row = [self.name, self.done, f"{seconds:.1f}", *(f"{k}={v:.4f}" for k, v in means.items())]
         with (self.work / "curve.csv").open("a", newline="") as out:
-            csv.writer(out).writerow([self.name, self.done, f"{seconds:.1f}", *(f"{k}={v:.4f}" for k, v in means.items())])
+            csv.writer(out).writerow(row)
 
 
 def chain_for(
@@ -211,7 +213,7 @@ def chain_for(
     return chain, score
 
 
-def alone(chain: Chain, level: int, draw: Callable[[np.random.Generator], Item], recipe: Recipe, work: Path, progress: Progress) -> None:
+def alone(chain: Chain, level: int, draw: Draw, recipe: Recipe, work: Path, progress: Progress) -> None:
     """Stage A: the block of ``level`` on true features of the level above."""
     run = Run(f"alone-{level}", work, chain.block(level), recipe, recipe.peak_alone, recipe.alone[level])
 
@@ -225,7 +227,7 @@ def alone(chain: Chain, level: int, draw: Callable[[np.random.Generator], Item],
     set_dtype(chain, torch.float32)
 
 
-def together(chain: Chain, draw: Callable[[np.random.Generator], Item], recipe: Recipe, work: Path, progress: Progress) -> None:
+def together(chain: Chain, draw: Draw, recipe: Recipe, work: Path, progress: Progress) -> None:
     """Stage B: the whole chain on its own predictions, with the cover rule in the loop."""
     steps = recipe.together[chain.depth - 1]
     if not steps:

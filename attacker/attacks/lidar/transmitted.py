@@ -41,7 +41,7 @@ class Transmitted:
 
 
 def transmitted(frame: CapturedFrame) -> Transmitted:
-    """Read the one ``sparse_voxels`` payload of features that a frame carries upwards. InputError says what is wrong."""
+    """Read the one ``sparse_voxels`` payload of features that went up in a frame. InputError says what is wrong."""
     found = [p for p in frame.payloads("up", "features") if p.layout == "sparse_voxels"]
     if len(found) != 1:
         raise InputError(f"frame {frame.frame}: {len(found)} sparse_voxels payloads of features; accepted: exactly one")
@@ -59,7 +59,7 @@ def read(payload: Payload) -> Transmitted:
     cz, cy, cx = (round((b - a) / s) for a, b, s in zip(low, high, size, strict=True))
     levels = shapes((cz + 1, cy, cx), depth)
     if levels[depth] != grid:
-        raise InputError(f"payload with grid {grid!r} at stride {stride}; its range and voxel size make it {levels[depth]}")
+        raise InputError(f"payload with grid {grid!r} at stride {stride}; by range and voxel size it is {levels[depth]}")
     batch = payload.tensors["coords"].numpy()
     if len(batch) and int(batch[:, 0].max()) > 0:
         raise InputError(f"payload with {int(batch[:, 0].max()) + 1} scans; accepted: one scan a frame")

@@ -149,9 +149,9 @@ def test_a_lone_site_in_any_corner_reaches_the_output(
 
 def test_unknown_split_and_wrong_channels_are_refused(tiny: Preset, tiny_backbone: VoxelBackBone8x) -> None:
     voxels = voxelize(np.zeros((0, 4)), tiny)
-    with pytest.raises(InputError, match="no split point 'conv5'.*conv2.0, conv2, conv3.0"):
+    with pytest.raises(InputError, match=r"no split point 'conv5'.*conv2.0, conv2, conv3.0"):
         tiny_backbone.head(voxels, "conv5")
-    with pytest.raises(ValueError, match="conv3.0 carries 64 channels, the payload has 4"):
+    with pytest.raises(ValueError, match=r"conv3.0 carries 64 channels, the payload has 4"):
         tiny_backbone.tail(voxels, "conv3.0")
 
 
@@ -169,5 +169,5 @@ def test_calibrated_norms_have_unit_outputs(tiny: Preset, scene: Scene) -> None:
     assert isinstance(norm, nn.BatchNorm1d)
     expected = norm.running_var / (norm.running_var + 1e-3)
     torch.testing.assert_close(before_relu.var(0), expected, atol=1e-3, rtol=1e-3)
-    with pytest.raises(ValueError, match="cannot be calibrated"):
+    with pytest.raises(ValueError, match=r"cannot be calibrated"):
         calibrate(backbone, [voxelize(np.zeros((0, 4)), tiny)])

@@ -118,5 +118,5 @@ def test_scans_are_made_in_the_background_until_the_trainer_is_killed_and_then_r
 
 
 def test_waiting_for_a_scan_that_nobody_makes_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="00000007.npz is missing"):
+    with pytest.raises(RuntimeError, match=r"00000007.npz is missing"):
         ScanCache(tmp_path, 7, 1).load(0)

@@ -49,7 +49,7 @@ def test_saved_weights_come_back(tmp_path: Path) -> None:
         assert torch.equal(half[name], state[name].half().float())
         assert half[name].dtype == torch.float32
     assert [p.name for p in tmp_path.iterdir() if p.suffix == ".part"] == []
-    with pytest.raises(WeightsError, match="not finite in conv1.0.1.bias"):
+    with pytest.raises(WeightsError, match=r"not finite in conv1.0.1.bias"):
         save({"conv1.0.1.bias": torch.tensor([7e4])}, tmp_path / "huge.safetensors", half=True)
 
 
@@ -97,18 +97,18 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     path = tmp_path / "trap.pth"
     with path.open("wb") as file:
         pickle.dump({"model_state": _Trap()}, file)
-    with pytest.raises(WeightsError, match="trap.pth: not readable as a checkpoint"):
+    with pytest.raises(WeightsError, match=r"trap.pth: not readable as a checkpoint"):
         load_openpcdet(path)
     torch.save({"model_state": _Trap()}, path)
-    with pytest.raises(WeightsError, match="trap.pth: not readable as a checkpoint"):
+    with pytest.raises(WeightsError, match=r"trap.pth: not readable as a checkpoint"):
         load_openpcdet(path)
 
 
 def test_files_that_are_no_weights(tmp_path: Path) -> None:
     noise = tmp_path / "noise.safetensors"
     noise.write_bytes(b"\x00" * 100)
-    with pytest.raises(WeightsError, match="not readable as safetensors"):
+    with pytest.raises(WeightsError, match=r"not readable as safetensors"):
         load(noise)
     torch.save({"state_dict": {}}, tmp_path / "other.pth")
-    with pytest.raises(WeightsError, match="no model_state inside"):
+    with pytest.raises(WeightsError, match=r"no model_state inside"):
         load_openpcdet(tmp_path / "other.pth")
