@@ -95,7 +95,9 @@ def side_by_side(
     figure.savefig(drawn, format="png", facecolor=page)
     # 256 colours are enough for a height scale and make the file a third as large.
     small = io.BytesIO()
-    Image.open(drawn).convert("RGB").quantize(256).save(small, format="PNG", optimize=True)
+    Image.open(drawn).convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE).save(
+        small, format="PNG", optimize=True
+    )
     return write_whole(path, small.getvalue())
 
 

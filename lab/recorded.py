@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from victims.base import Sample
 from attacker.decoding import payload_of
 from attacker.transfers import Transfer
+from victims.base import Sample
 from wire import arrays, record
 from wire.envelope import decode
 from wire.errors import RunError

@@ -36,6 +36,10 @@ class AttackChoice:
         """What its rows are called."""
         return self.label or self.name
 
+    def role(self) -> dict[str, Any]:
+        """Its entry in the attacker's role file."""
+        return {"name": self.name, "label": self.row, "settings": dict(self.settings), "files": dict(self.files)}
+
 
 @dataclass(frozen=True)
 class StreamSettings:
@@ -170,9 +174,7 @@ class Stream:
             "mirror": "127.0.0.1:0",
             "control": "127.0.0.1:0",
             "folder": self.folder,
-            "attacks": [
-                {"name": a.name, "settings": dict(a.settings), "files": dict(a.files)} for a in s.attacks
-            ],
+            "attacks": [a.role() for a in s.attacks],
             "mode": s.mode,
             "workers": s.workers,
             "record": s.record,

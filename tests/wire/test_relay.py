@@ -108,6 +108,7 @@ class Listener:
     def __init__(self, server: socket.socket) -> None:
         self.server = server
         self.heard: list[list[Record]] = []
+        self.ended = 0
         self.reading = threading.Event()
         self.reading.set()
         self._peer: socket.socket | None = None
@@ -127,6 +128,12 @@ class Listener:
             with peer:
                 while self.reading.wait() and (data := peer.recv(1 << 18)):
                     records += reader.feed(data)
+            self.ended += 1
+
+    def whole(self, number: int = 0) -> list[Record]:
+        """What the link that dialled as this number said, once it has hung up."""
+        until(lambda: self.ended > number)
+        return self.heard[number]
 
     def close(self) -> None:
         self.reading.set()
@@ -259,8 +266,8 @@ def test_forwards_and_mirrors_bit_exactly(
     state = cable.state()
     assert state["bytes"] == {"up": len(up), "down": len(down)}
     cable.stop()
-    (records,) = listener.heard
-    heard = Rebuilt(until(lambda: records[-1].kind is Kind.CLOSE and records))
+    records = listener.whole()
+    heard = Rebuilt(records)
     assert heard.holes == ([], [])
     assert heard.equals(UP, up)
     assert heard.equals(DOWN, down)
@@ -278,7 +285,7 @@ def test_connections_side_by_side_are_told_apart(link: Start, pair: Pair, listen
         assert exchange(*pairs[i], *texts[i]) == texts[i]
     cable.stop()
     for i in range(3):
-        heard = Rebuilt(listener.heard[0], i)
+        heard = Rebuilt(listener.whole(), i)
         assert heard.equals(UP, texts[i][0])
         assert heard.equals(DOWN, texts[i][1])
 
@@ -367,7 +374,7 @@ def test_a_listener_killed_in_mid_stream_comes_back_to_pins_gap_and_live_data(
     edge.close()
     far.close()
     cable.end(signal.SIGTERM)
-    heard = Rebuilt(second.heard[0])
+    heard = Rebuilt(second.whole())
     assert heard.equals(UP, truth)
     assert heard.equals(DOWN, reply)
     ((offset, lost),) = heard.holes[UP]
@@ -388,7 +395,7 @@ def test_a_restarted_link_finds_the_listener_and_starts_anew(
         cable.end(signal.SIGKILL)
         assert edge.recv(1) == b""
     for round_ in range(2):
-        assert Rebuilt(listener.heard[round_]).equals(UP, b"round %d" % round_)
+        assert Rebuilt(listener.whole(round_)).equals(UP, b"round %d" % round_)
 
 
 def test_without_a_listener_the_victim_works_and_a_late_one_gets_the_pins(
@@ -411,7 +418,7 @@ def test_without_a_listener_the_victim_works_and_a_late_one_gets_the_pins(
     until(lambda: cable.state()["mirror"]["spool"]["depth_bytes"] == 0)
     lost = cable.state()["mirror"]["lost_bytes"]
     cable.stop()
-    heard = Rebuilt(late.heard[0])
+    heard = Rebuilt(late.whole())
     assert heard.equals(UP, up)
     # The ring lost the first bytes; the pins had 64 KiB of them.
     assert heard.holes[UP] == [(PIN_BYTES, lost - PIN_BYTES)]
@@ -438,7 +445,7 @@ def test_a_listener_that_comes_back_hears_of_a_direction_that_had_ended(
     assert read_exactly(edge, 11) == b"late answer"
     far.close()
     cable.stop()
-    heard = Rebuilt(second.heard[0])
+    heard = Rebuilt(second.whole())
     assert heard.equals(UP, up)
     assert heard.holes == ([(PIN_BYTES, len(up) - PIN_BYTES)], [])
     assert heard.equals(DOWN, b"late answer")
@@ -551,7 +558,7 @@ def test_a_reset_by_one_peer_reaches_the_other(link: Start, pair: Pair, listener
     edge.close()
     expect_reset(far)
     cable.stop()
-    assert Rebuilt(listener.heard[0]).closed == {UP: 1, DOWN: 1}
+    assert Rebuilt(listener.whole()).closed == {UP: 1, DOWN: 1}
 
 
 def test_a_cloud_that_is_not_there_is_counted_and_the_link_goes_on(
@@ -583,7 +590,7 @@ def test_sigterm_delivers_what_is_under_way_and_exits_0(process: StartProcess, p
     assert time.monotonic() - begin < 5.0
     assert read_exactly(far, len(up) + 1) == up
     assert edge.recv(1) == b""
-    heard = Rebuilt(listener.heard[0])
+    heard = Rebuilt(listener.whole())
     assert heard.equals(UP, up)
     assert heard.closed == {UP: len(up), DOWN: 0}
 

@@ -83,7 +83,7 @@ class Restorer(FrameByFrame):
         heard = transmitted(frame)
         chain, trace = self._chain, Trace()
         if heard.depth != chain.depth:
-            raise InputError(f"{self._attack}: payload at depth {heard.depth}; accepted by these weights: {chain.depth}")
+            raise InputError(f"{self._attack}: payload at depth {heard.depth}; these weights accept {chain.depth}")
         with torch.inference_mode():
             top = self._believe(heard)
             guess = chain.descend(top, heard.levels, prune=self._prune, covered=self._cover, trace=trace)

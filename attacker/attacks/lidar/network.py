@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attacker.attacks.lidar.sites import DOWNSAMPLINGS, Candidates, Ints, Rulebook, Strided, Zyx, submanifold
+from attacker.attacks.lidar.sites import DOWNSAMPLINGS, Candidates, Ints, Rulebook, Zyx, submanifold
 
 Pairs = tuple[tuple[int, Tensor, Tensor], ...]
 POSITION = 6
@@ -95,7 +95,9 @@ class SparseConv(nn.Module):
         self.dtype = torch.float32
 
     def forward(self, x: Tensor, pairs: Pairs, targets: int) -> Tensor:
-        out: Tensor = _Convolve.apply(x.to(self.dtype), self.weight.to(self.dtype), pairs, targets)
+        out: Tensor = _Convolve.apply(  # type: ignore[no-untyped-call]
+            x.to(self.dtype), self.weight.to(self.dtype), pairs, targets
+        )
         return out + self.bias
 
 
@@ -202,11 +204,8 @@ class Block(nn.Module):
         standard = (f - self.mean) / self.std
         norm = f.norm(dim=1, keepdim=True)
         where = position(grid.centres(guess.coords))
-        x = self.enter(
-            torch.cat(
-                [guess.logit[:, None] / CERTAIN, standard, f / (norm + 1e-3), torch.log1p(norm), norm / 16, where], dim=1
-            )
-        )
+        belief = guess.logit[:, None] / CERTAIN
+        x = self.enter(torch.cat([belief, standard, f / (norm + 1e-3), torch.log1p(norm), norm / 16, where], dim=1))
         if self.enter_hidden is not None:
             x = x + self.enter_hidden(guess.hidden)
         near = indices(submanifold(guess.coords, grid.shape))
@@ -245,8 +244,3 @@ def focal_loss(logit: Tensor, target: Tensor, alpha: float, gamma: float) -> Ten
     p_t = p * target + (1 - p) * (1 - target)
     alpha_t = alpha * target + (1 - alpha) * (1 - target)
     return alpha_t * (1 - p_t) ** gamma * cross
-
-
-def layer_of(level: int) -> Strided:
-    """The downsampling layer that the block of ``level`` undoes."""
-    return DOWNSAMPLINGS[level]

@@ -34,7 +34,7 @@ class Strided:
     def __post_init__(self) -> None:
         for k, s in zip(self.kernel, self.stride, strict=True):
             if not s <= k <= 2 * s:
-                raise ValueError(f"kernel {self.kernel}, stride {self.stride}: accepted is stride <= kernel <= 2 stride")
+                raise ValueError(f"kernel {self.kernel}, stride {self.stride}: accepted: stride <= kernel <= 2 stride")
 
     @property
     def taps(self) -> int:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from attacker.attacks.lidar.chain import Chain, certain
-from attacker.attacks.lidar.data import Item, Wedges, encode
+from attacker.attacks.lidar.data import TAPS, Item, Wedges, encode
 from attacker.attacks.lidar.network import Grid, Guess, SparseConv, focal_loss, grids
 from attacker.attacks.lidar.sites import Candidates, find, keys, shapes
 from attacker.attacks.lidar.thresholds import choose
@@ -110,11 +110,11 @@ def standardise(chain: Chain, items: Sequence[Item]) -> None:
 
 def start_from_victim(chain: Chain, backbone: VoxelBackBone8x) -> None:
     """Begin the transposed convolutions at the adjoints of the victim's strided layers."""
-    for level, layer in enumerate((backbone.conv2[0], backbone.conv3[0], backbone.conv4[0], backbone.conv_out)):
-        convolution, norm = layer[0], layer[1]
-        gain = (norm.weight / torch.sqrt(norm.running_var + norm.eps)).detach()
+    state = backbone.state_dict()
+    for level, name in enumerate(TAPS):
+        gain = state[f"{name}.1.weight"] / torch.sqrt(state[f"{name}.1.running_var"] + 1e-3)
         if level < chain.depth:
-            chain.block(level).start_from(convolution.weight.detach(), gain)
+            chain.block(level).start_from(state[f"{name}.0.weight"], gain)
 
 
 Draw = Callable[[np.random.Generator], Item]

@@ -59,7 +59,7 @@ def read(payload: Payload) -> Transmitted:
     cz, cy, cx = (round((b - a) / s) for a, b, s in zip(low, high, size, strict=True))
     levels = shapes((cz + 1, cy, cx), depth)
     if levels[depth] != grid:
-        raise InputError(f"payload with grid {grid!r} at stride {stride}; by range and voxel size it is {levels[depth]}")
+        raise InputError(f"payload with grid {grid!r} at stride {stride}; range and voxel size give {levels[depth]}")
     batch = payload.tensors["coords"].numpy()
     if len(batch) and int(batch[:, 0].max()) > 0:
         raise InputError(f"payload with {int(batch[:, 0].max()) + 1} scans; accepted: one scan a frame")
