@@ -8,11 +8,12 @@ from dataclasses import asdict
 from typing import Any
 
 from lab.metrics.base import Scorer, scorer
+from lab.recorded import captured_frames
 from lab.runfolder import RunFolder
 from lab.scores import score_run
 from lab.stream import Stream, StreamResult, StreamSettings
 from lab.studies.base import Cell, CellResult
-from lab.summary import Listener, count_frames, summarize_run
+from lab.summary import Listener, count_frames, recorded_sender, summarize_run
 from victims.base import Progress
 from victims.registry import victim
 
@@ -46,14 +47,7 @@ def run_cell(study: str, cell: Cell, folder: RunFolder, progress: Progress) -> C
 
     scores = score_run(folder, measure, settings.seed, on_scored)
     heard = streamed["attacker"]
-    listener = Listener(
-        captured=int(heard.get("captured", 0)),
-        missed=int(streamed["edge"]["sent"]) - int(heard.get("captured", 0)),
-        duplicated=int(heard.get("duplicates", 0)),
-        dropped=heard.get("dropped_by_attack", {}),
-        lost=heard.get("failed_by_attack", {}),
-    )
-    frames = count_frames(folder, listener, [a.row for a in settings.attacks], live=settings.mode == "live")
+    frames = count_frames(folder, _listener(folder, heard), [a.row for a in settings.attacks], live=settings.mode == "live")
     described = {
         "study": study,
         "victim": settings.victim,
@@ -69,6 +63,20 @@ def run_cell(study: str, cell: Cell, folder: RunFolder, progress: Progress) -> C
     folder.write_summary(summary)
     progress(1.0, 1.0, cell.title)
     return CellResult(cell, folder.path, summary)
+
+
+def _listener(folder: RunFolder, heard: Mapping[str, Any]) -> Listener:
+    """The listener's side of the sums. A frame that crossed twice (the edge was killed before its answer) counts once."""
+    crossed = captured_frames(folder.capture)
+    captured, sent = len(set(crossed)), recorded_sender(folder).sent
+    attacks: Mapping[str, Mapping[str, int]] = heard.get("attacks", {})
+    return Listener(
+        captured=captured,
+        missed=sent - captured,
+        duplicated=int(heard.get("duplicates", 0)) + len(crossed) - captured,
+        dropped={name: counts["dropped"] + counts["withdrawn"] for name, counts in attacks.items()},
+        lost={name: counts["failed"] + counts["late"] + counts["refused"] for name, counts in attacks.items()},
+    )
 
 
 def _scorer(settings: StreamSettings) -> Scorer:

@@ -90,6 +90,11 @@ def reconstructions(folder: Path, attack: str | None = None) -> Iterator[Rebuilt
         yield Rebuilt(str(meta.get("session", "")), tuple(int(f) for f in frames), name, found, meta)
 
 
+def captured_frames(folder: Path) -> list[int]:
+    """The frames that the listener has whole, in the order they were completed; one that crossed twice comes twice."""
+    return [_whole(item.json(), "frame", folder) for item in _topic(folder, "frame")] if folder.is_dir() else []
+
+
 def payload(folder: Path, frame: int) -> Payload | None:
     """What left the edge for a frame, as the listener captured it (its first payload); None when it was not kept."""
     if not folder.is_dir():

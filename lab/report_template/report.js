@@ -45,7 +45,7 @@
         if (!moved || follow) return;
         camera = moved;
         follow = requestAnimationFrame(() => {
-          const others = Object.keys(panels).filter((other) => other !== name && panels[other] === "points");
+          const others = Object.keys(panels).filter((other) => other !== name && panels[other] === "points" && $(other).dataset.drawn);
           Promise.all(others.map((other) => Plotly.relayout(other, { "scene.camera": camera }))).finally(() => { follow = null; });
         });
       });
@@ -58,10 +58,26 @@
     const size = limits.map(([a, b]) => b - a), most = Math.max(size[0], size[1]);
     return { limits, ratio: { x: 1.6 * size[0] / most, y: 1.6 * size[1] / most, z: 1.6 * size[2] / most } };
   }
-  function draw(name, picture, frame, why) {
+  // A panel finishes one drawing before it begins the next, and of those that wait only the newest is drawn: the slider
+  // moves faster than a cloud is drawn, and a plot must not be taken away under its own drawing.
+  const waiting = {}, busy = {};
+  async function draw(name, ...wanted) {
+    waiting[name] = wanted;
+    if (busy[name]) return;
+    busy[name] = true;
+    try {
+      while (waiting[name]) {
+        const next = waiting[name];
+        waiting[name] = null;
+        await drawNow(name, ...next);
+      }
+    } finally { busy[name] = false; }
+  }
+  async function drawNow(name, picture, frame, why) {
     const element = $(name);
     if (!picture || picture.kind !== "points" || !picture.shown) {
       if (panels[name] === "points") Plotly.purge(element);
+      delete element.dataset.drawn;
       panels[name] = "other";
       element.replaceChildren();
       const node = document.createElement(picture && picture.kind === "image" ? "img" : "div");
@@ -79,10 +95,9 @@
     if (panels[name] !== "points") element.replaceChildren();
     const first = panels[name] !== "points";
     panels[name] = "points";
-    Plotly.react(element, [trace], layout, quiet).then(() => {
-      if (first) link(name);
-      element.dataset.drawn = String(cloud.shown);
-    });
+    await Plotly.react(element, [trace], layout, quiet);
+    if (first) link(name);
+    element.dataset.drawn = String(cloud.shown);
   }
   const count = (n) => n.toLocaleString("en");
   function caption(id, strong, picture, more) {
@@ -102,7 +117,7 @@
 
   // A panel changes its width when its neighbour appears; the window's own resizing is plotly's.
   const resized = new ResizeObserver((entries) => {
-    for (const { target } of entries) if (panels[target.id] === "points") Plotly.Plots.resize(target);
+    for (const { target } of entries) if (target.dataset.drawn && target.offsetParent) Plotly.Plots.resize(target);
   });
 
   function viewer() {

@@ -49,9 +49,8 @@ def test_random_bytes_hardly_ever_pass() -> None:
     rng = random.Random(7)
     block = rng.randbytes(200_000)
     assert sum(starts_message(memoryview(block)[at : at + 4096]) is True for at in range(190_000)) == 0
-    grid = b"".join(
-        bytes([0, 0, 0, 0, z, 0, 0, 0, y, 1, 0, 0, x, 2, 0, 0]) for z in range(9) for y in range(30) for x in range(30)
-    )
+    sites = itertools.product(range(9), range(30), range(30))
+    grid = b"".join(bytes([0, 0, 0, 0, z, 0, 0, 0, y, 1, 0, 0, x, 2, 0, 0]) for z, y, x in sites)
     assert sum(starts_message(memoryview(grid)[at : at + 4096]) is True for at in range(len(grid) - 4096)) == 0
 
 

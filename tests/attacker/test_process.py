@@ -41,7 +41,8 @@ class Inverter:
     def observe(self, frames):
         from attacker.attacks.base import Reconstruction
         time.sleep(self.slow_s)
-        return [Reconstruction(f.session, (f.frame,), "toy", {"x": f.payloads("up")[0].tensors["x"].numpy()}) for f in frames]
+        features = [(f, f.payloads("up")[0].tensors["x"].numpy()) for f in frames]
+        return [Reconstruction(f.session, (f.frame,), "toy", {"x": x}) for f, x in features]
     def rewind(self, incarnation, step): ...
     def finish(self): return []
 from attacker.__main__ import main
@@ -185,10 +186,11 @@ def test_killed_in_mid_stream_and_started_again(
     sent = 40
     records = traffic.session_records(traffic.opening() + traffic.inference(range(sent), size=2000))
     attacker = start(mode="lossless")
-    half = len(records) * (seed + 1) // 5
+    half = len(records) * (seed + 2) // 6
     with attacker.dial() as mirror:
-        push(mirror, records[:half])
-        time.sleep(0.05 * seed)
+        push(mirror, records[: half // 2])
+        attacker.until(lambda s: s["captured"] > seed)
+        push(mirror, records[half // 2 : half])
         attacker.end(signal.SIGKILL)
     before = [r.json()["frame"] for r in read(tmp_path / "run" / "capture") if r.topic == "frame"]
     again = start(mode="lossless")
@@ -203,7 +205,7 @@ def test_killed_in_mid_stream_and_started_again(
     captured = [r.json()["frame"] for r in read(tmp_path / "run" / "capture") if r.topic == "frame"]
     assert len(captured) == len(set(captured)) == state["captured"]
     assert captured[: len(before)] == before
-    assert state["captured"] >= sent - 8 - 10 * seed
+    assert state["captured"] >= len(before) + (sent * (len(records) - resumed)) // len(records) - 3
     # every captured frame was inverted, by one process or the other
     assert sorted(set(inverted(tmp_path / "run"))) == sorted(captured)
     assert len(segments(tmp_path / "run" / "capture")) == 2
@@ -257,12 +259,8 @@ def test_rubbish_on_the_mirror_port_is_hung_up_on(traffic, start: Callable[..., 
     ("settings", "said"),
     [
         ({"attacks": [{"name": "nothing"}]}, "attack 'nothing' does not exist; there are:"),
-        ({"mirror": None}, "exactly one of mirror"),
-        ({"workers": 0}, "workers"),
-        ({"mode": "fast"}, "mode"),
         ({"mirror": "here"}, "mirror: 'here'"),
         ({"attacks": [{"name": "toy", "files": {"weights": "/nowhere/w.safetensors"}}]}, "/nowhere/w.safetensors"),
-        ({"knowledge": {"vantage": "moon"}}, "vantage is 'moon'"),
     ],
 )
 def test_bad_settings_are_one_line_and_exit_2(

@@ -175,6 +175,36 @@ def test_a_browser_draws_it_without_a_word_of_complaint(make_run: MakeRun) -> No
     assert drawn["curves"] == 3  # concretizer, its floor, the oracle
 
 
+USE = """<script>
+const set = (id, value, event) => {
+  document.getElementById(id).value = value;
+  document.getElementById(id).dispatchEvent(new Event(event));
+};
+for (const frame of [9, 0, 3, 9, 1, 4]) set("frame", frame, "input");  // 9 is empty, 3 was not rebuilt, 0 has no payload
+set("colour", "error", "change");
+set("metric", "chamfer", "change");
+document.querySelectorAll("#attack button")[1].click();
+const above = { eye: { x: 0.01, y: 0, z: 2 }, center: { x: 0, y: 0, z: 0 }, up: { x: 1, y: 0, z: 0 } };
+setTimeout(() => Plotly.relayout("truth", { "scene.camera": above }), 4000);
+setTimeout(() => {
+  document.body.dataset.height = document.getElementById("rebuilt").layout.scene.camera.eye.z;
+  document.body.dataset.caption = document.getElementById("rebuilt-caption").textContent;
+}, 8000);
+</script></body>"""
+
+
+def test_its_controls_work_and_the_pictures_turn_together(make_run: MakeRun) -> None:
+    run, html = render_one(make_run)
+    used = run.path / "used.html"
+    used.write_text(html.replace("</body>", USE), encoding="utf-8")
+    done = browse(used, "--dump-dom")
+    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line and "willReadFrequently" not in line]
+    assert said == []
+    assert 'data-height="2"' in done.stdout
+    assert 'data-caption="Rebuilt by coordinates' in done.stdout
+    assert "distance of a rebuilt point to the nearest true one (m)" in done.stdout
+
+
 @pytest.mark.parametrize(("scheme", "bright"), [("0", False), ("1", True)])
 def test_it_is_light_or_dark_as_the_system_is(make_run: MakeRun, tmp_path: Path, scheme: str, bright: bool) -> None:
     from PIL import Image
