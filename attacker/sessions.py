@@ -202,7 +202,7 @@ class Ear:
         return stream.sides[sound.direction].feed(head, data, sound.t_first_ns, sound.t_last_ns)
 
     def _adopt(self, stream: _Stream, sound: Heard, tap: str, events: list[Event]) -> None:
-        """A stream whose opening was not heard: it belongs to the session of its connection, or to the only open one."""
+        """A stream whose opening was not heard belongs to the session of its connection, or to the only open one."""
         siblings = [s for (c, _), s in self._streams.items() if c == sound.connection and s.session is not None]
         if siblings:
             stream.session, stream.incarnation = siblings[-1].session, siblings[-1].incarnation

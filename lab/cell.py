@@ -16,6 +16,7 @@ from lab.studies.base import Cell, CellResult
 from lab.summary import Listener, count_frames, recorded_sender, summarize_run
 from victims.base import Progress
 from victims.registry import victim
+from wire.errors import RunError
 
 STREAM_SHARE = 0.85
 """Part of a cell's progress bar that streaming takes; scoring takes the rest."""
@@ -66,14 +67,23 @@ def run_cell(study: str, cell: Cell, folder: RunFolder, progress: Progress) -> C
 
 
 def _listener(folder: RunFolder, heard: Mapping[str, Any]) -> Listener:
-    """The listener's side of the sums. A frame that crossed twice (the edge was killed before its answer) counts once."""
+    """The listener's side of the sums. A frame that crossed twice (the edge was killed before its answer) counts once.
+
+    Missed are the holes that the listener counted itself, and what was sent after the last frame it heard. RunError when
+    its count of holes is not what its record shows.
+    """
     crossed = captured_frames(folder.capture)
-    captured, sent = len(set(crossed)), recorded_sender(folder).sent
+    captured, sent = set(crossed), recorded_sender(folder).sent
+    beyond = sent - (max(captured) + 1) if captured else sent
+    holes = len(set(range(max(captured) + 1)) - captured) if captured else 0
+    sessions = heard.get("sessions", [])
+    if len(sessions) == 1 and captured and sessions[0]["missed"] != holes:
+        raise RunError(f"{folder.name}: the listener counts {sessions[0]['missed']} holes, its record shows {holes}")
     attacks: Mapping[str, Mapping[str, int]] = heard.get("attacks", {})
     return Listener(
-        captured=captured,
-        missed=sent - captured,
-        duplicated=int(heard.get("duplicates", 0)) + len(crossed) - captured,
+        captured=len(captured),
+        missed=holes + beyond,
+        duplicated=int(heard.get("duplicates", 0)) + len(crossed) - len(captured),
         dropped={name: counts["dropped"] + counts["withdrawn"] for name, counts in attacks.items()},
         lost={name: counts["failed"] + counts["late"] + counts["refused"] for name, counts in attacks.items()},
     )

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from wire.errors import EavesplitError, InputError
@@ -105,7 +106,7 @@ def train(
 
     with bar() as progress:
         made = start(what, split, work, seed, _pairs(setting), progress)
-    out.print(str(made))
+    out.print(str(made), soft_wrap=True)
 
 
 @app.command()
@@ -125,7 +126,7 @@ def attack(
 
     with bar() as progress:
         made = replay(capture, name or [], to or ROOT, seed, _device(device), progress)
-    out.print(str(made))
+    out.print(str(made), soft_wrap=True)
 
 
 @app.command()
@@ -137,7 +138,7 @@ def report(folders: Annotated[list[Path], typer.Argument(help="Run folders.")]) 
     from lab.telling import tell
 
     for made in tell(folders):
-        out.print(str(made))
+        out.print(str(made), soft_wrap=True)
 
 
 @app.command("list")
@@ -197,7 +198,8 @@ def doctor() -> None:
     worst = 0
     for check in checks():
         mark = {"ok": "[green]ok[/green]  ", "note": "[yellow]note[/yellow]", "bad": "[red]bad[/red] "}[check.level]
-        out.print(f"{mark} {check.name}: {check.found}" + (f"  ->  {check.mend}" if check.mend else ""))
+        mend = f"  ->  {check.mend}" if check.mend else ""
+        out.print(f"{mark} {escape(check.name)}: {escape(check.found)}{escape(mend)}", soft_wrap=True)
         worst = max(worst, check.level == "bad")
     raise typer.Exit(worst)
 
@@ -290,8 +292,8 @@ def _execute(study: str, resume: Path | None, settings: Any) -> None:
     with bar() as progress:
         finished = execute(study, settings, ROOT, resume, progress)
     for line in finished.lines:
-        out.print(line)
-    out.print(str(finished.report))
+        out.print(escape(line), soft_wrap=True)
+    out.print(str(finished.report), soft_wrap=True)
 
 
 def main() -> None:
@@ -307,7 +309,7 @@ def main() -> None:
         err.print("[yellow]stopped[/yellow]; go on with --resume and the run folder (eavesplit runs list)")
         sys.exit(130)
     except EavesplitError as error:
-        err.print(f"[red]eavesplit:[/red] {error}", highlight=False, soft_wrap=True)
+        err.print(f"[red]eavesplit:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except Exception as error:
         import click

@@ -46,11 +46,14 @@ class Inflow:
     window: at least two pieces, or a sender could be left with less room than one piece below the half of rule 4.
     """
 
-    def __init__(self, window: int = WINDOW, waiting: int = 0) -> None:
+    def __init__(self, window: int = WINDOW) -> None:
         self._window = window
         self._announced = self._arrived = self._consumed = 0
-        self._waiting = waiting
-        self._hungry = 0
+        self._waiting = self._hungry = 0
+
+    def reset(self) -> None:
+        """A new connection counts from 0; what waits for its consumer, and who waits for what, is as before."""
+        self._announced = self._arrived = self._consumed = 0
 
     @property
     def waiting(self) -> int:

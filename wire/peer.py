@@ -47,7 +47,8 @@ class Peer:
     def _reset(self, now_ns: int) -> None:
         self._control.clear()
         self.inbox.disconnect()
-        self.inflow, self._outflow = Inflow(self._window, self.inflow.waiting), Outflow()
+        self.inflow.reset()
+        self._outflow = Outflow()
         self._heard_ns = self._sent_ns = now_ns
 
     def _ack(self) -> int:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from defenses.registry import build
 from lab.cell import run_cell
 from lab.runfolder import RunFolder
 from lab.stream import StreamSettings
 from lab.studies.base import Cell, CellResult, Settings
-from lab.studies.lidar import FLOORS, aware, concretizer, knowledge
+from lab.studies.lidar import DEPTHS, FLOORS, aware, concretizer, knowledge
 from lab.tables import Sheet
 from victims.base import Progress
+from wire.errors import InputError
 
 FRAMES = 50
 SPLIT = "conv3.0"
@@ -29,12 +31,15 @@ class DemoLidar:
     def cells(self, settings: Settings) -> Sequence[Cell]:
         """One cell; ``options``: ``defense``, ``strength``."""
         split = settings.splits[0] if settings.splits else SPLIT
+        if split not in DEPTHS:
+            raise InputError(f"--split {split!r}: no attack is trained for it; there are: {', '.join(DEPTHS)}")
         defense = str(settings.options.get("defense", "feature_centric"))
         strength = float(settings.options.get("strength", STRENGTH))
         attacks = [FLOORS[0], concretizer(split)]
         if split == SPLIT:
             attacks.append(aware(split))
         defense_settings = {} if defense == "none" else {"strength": strength}
+        build(defense, defense_settings)  # a wrong name or strength is answered before anything starts
         stream = StreamSettings(
             victim="second",
             split=split,

@@ -180,7 +180,7 @@ const set = (id, value, event) => {
   document.getElementById(id).value = value;
   document.getElementById(id).dispatchEvent(new Event(event));
 };
-for (const frame of [9, 0, 3, 9, 1, 4]) set("frame", frame, "input");  // 9 is empty, 3 was not rebuilt, 0 has no payload
+for (const frame of [9, 0, 3, 9, 1, 4]) set("frame", frame, "input");  // 9: empty, 3: not rebuilt
 set("colour", "error", "change");
 set("metric", "chamfer", "change");
 document.querySelectorAll("#attack button")[1].click();

@@ -99,3 +99,19 @@ def test_a_hungry_consumer_lifts_the_limit():
     flow.hunger(+1)
     assert flow.due
     assert flow.announce() == 30
+
+
+def test_a_new_connection_counts_anew_but_forgets_no_consumer():
+    flow = Inflow(10)
+    flow.announce()
+    flow.arrived(10)
+    flow.completed(10)
+    flow.hunger(+1)
+    flow.reset()
+    assert (flow.announce(), flow.waiting) == (10, 10)
+    flow.arrived(10)
+    assert flow.announce() == 20  # still hungry
+    flow.hunger(-1)
+    flow.arrived(10)
+    flow.completed(10)
+    assert not flow.due

@@ -286,15 +286,3 @@ def _add(pairs: dict[int, tuple[Ints, Ints]], tap: int, source: Ints, target: In
     if tap in pairs:
         source, target = np.concatenate([pairs[tap][0], source]), np.concatenate([pairs[tap][1], target])
     pairs[tap] = (source, target)
-
-
-def window_centres(coords: Ints, depth: int) -> NDArray[np.float64]:
-    """Centre of each site's window, in voxels: float64 (N, 3); (z, y, x) = (0, 0, 0) is the first voxel.
-
-    For one layer the centre of output o is ``stride * o - padding + (kernel - 1) / 2``; layers compose.
-    """
-    centre = coords.astype(np.float64)
-    for layer in reversed(DOWNSAMPLINGS[:depth]):
-        middle = (np.asarray(layer.kernel) - 1) / 2 - np.asarray(layer.padding)
-        centre = centre * np.asarray(layer.stride) + middle
-    return centre

@@ -114,14 +114,6 @@ def test_cover_takes_the_likeliest_and_of_equals_the_first():
     assert sites.cover(rules, score, score > 0.8).tolist() == [False, True, True, False, True]
 
 
-def test_window_centres_are_the_paper_tables():
-    o = np.array([[1, 2, 3]])
-    assert sites.window_centres(o, 1).tolist() == [[2, 4, 6]]
-    assert sites.window_centres(o, 2).tolist() == [[4, 8, 12]]
-    assert sites.window_centres(o, 3).tolist() == [[12, 16, 24]]
-    assert sites.window_centres(o, 4).tolist() == [[28, 16, 24]]
-
-
 def test_nothing_active_allows_nothing():
     none = np.zeros((0, 3), np.int64)
     for prune in (True, False):
