@@ -1,4 +1,4 @@
-"""The edge's end of a session on synchronous gRPC: threads and a socket around :class:`wire.session.EdgeSession`."""
+"""The edge's end of a session on synchronous gRPC: threads and a socket around :class:`wire.edge_session.EdgeSession`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import grpc
 from wire import options
 from wire.clock import ClockEstimate
 from wire.credit import WINDOW
+from wire.edge_session import Broken, EdgeEvent, EdgeSession, Failed, Refused, Replied
 from wire.errors import FrameError, InputError, SessionRefused, WireError
 from wire.handshake import Offer, Opened
 from wire.payload import Payload
-from wire.peer import Pulse
+from wire.peer import Closed, Pulse
 from wire.reply import Reply, ReplyTiming, Stamps
-from wire.session import Broken, Closed, EdgeEvent, EdgeSession, Failed, Refused, Replied
 from wire.tls import TlsFiles, channel_credentials
 from wire.transfer import pack
 
@@ -83,7 +83,7 @@ class Replies(Iterator[Reply]):
 class EdgeClient:
     """One session with a cloud. All methods may be called from any thread.
 
-    address: ``HOST:PORT`` of the link or cloud. credentials: TLS. resend: see :class:`wire.session.EdgeSession`.
+    address: ``HOST:PORT`` of the link or cloud. credentials: TLS. resend: see :class:`wire.edge_session.EdgeSession`.
     window_bytes: credit for the cloud's replies, and a third of what is kept unanswered. crc: add a CRC-32 to each
     transfer, and ask for it on replies. resume_s: how long to look for a cloud that is gone.
     on_event: called with each Opened and Disconnected, in a thread of the client's; must return soon.
@@ -117,6 +117,7 @@ class EdgeClient:
         self._error: WireError | None = None
         self._closing = self._goodbye = False
         self._call: Any = None
+        self._cancelled: str | None = None
         self._threads: list[threading.Thread] = []
         self._opened: Opened | None = None
         self._faults = 0
@@ -271,7 +272,8 @@ class EdgeClient:
             reason = self._listen(call)
             call.cancel()
             with self._changed:
-                now = time.monotonic_ns()
+                now, reason = time.monotonic_ns(), self._cancelled or reason
+                self._cancelled = None
                 if self._session.opened is not None:
                     self._disconnected_ns, backoff = now, _BACKOFF_S[0]
                 self._apply(self._session.disconnect(now))
@@ -320,7 +322,8 @@ class EdgeClient:
             while self._error is None:
                 now = time.monotonic_ns()
                 if self._session.opened is not None:
-                    if self._apply(self._session.tick(now)) is not None:
+                    self._cancelled = self._apply(self._session.tick(now))
+                    if self._cancelled is not None:
                         self._call.cancel()
                     due = self._session.next_tick(now)
                 else:

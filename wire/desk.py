@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
+from wire.cloud_session import CloudSession
 from wire.envelope import encode
 from wire.errors import DecodeError, EavesplitError, InputError, SessionRefused
 from wire.handshake import Opening
 from wire.payload import Payload
 from wire.pb import frame_pb2 as pb
 from wire.peer import refusal_text
-from wire.session import CloudSession
 from wire.stream import Arrived
 from wire.transfer import Outgoing, pack
 

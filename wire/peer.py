@@ -14,6 +14,9 @@ from wire.stream import Arrived, Fault, Inbox, Outbox, Repeated
 Buffers = list[bytes | memoryview]
 """One message, to be joined."""
 
+UNANSWERED_WINDOWS = 3
+"""Windows of payload that an edge keeps unanswered, and a cloud unacknowledged, before it waits."""
+
 MAX_TEXT = 500
 """Characters of an error's text or a reason; longer ones are cut."""
 
@@ -27,6 +30,15 @@ class Pulse:
 
     beat_ns: int = 5_000_000_000
     silence_ns: int = 15_000_000_000
+
+
+@dataclass(frozen=True)
+class Closed:
+    """The other end said goodbye; ``transfers`` and ``nbytes`` are its own count."""
+
+    reason: str
+    transfers: int
+    nbytes: int
 
 
 class Peer:

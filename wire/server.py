@@ -1,4 +1,4 @@
-"""The cloud's end on synchronous gRPC: streams around :class:`wire.session.CloudSession`, with health and reflection.
+"""The cloud's end on synchronous gRPC: streams around :class:`wire.cloud_session.CloudSession`, with health and reflection.
 
 Each stream has two threads: gRPC's own pulls what is to be sent and never waits for input; a reader takes in what
 comes. A session's transfers are worked off by a thread of its own (:mod:`wire.desk`) that outlives its streams.
@@ -18,14 +18,14 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from wire import options
+from wire.cloud_session import CloudSession
 from wire.credit import WINDOW
 from wire.desk import Desk, OnCopy, Service, SessionHandler
 from wire.envelope import decode
 from wire.errors import DecodeError, InputError, SessionRefused
 from wire.handshake import TRANSFER_BYTES, Opening, read_open
 from wire.pb import frame_pb2 as pb
-from wire.peer import Pulse, error_message, refusal_text
-from wire.session import Closed, CloudSession
+from wire.peer import Closed, Pulse, error_message, refusal_text
 from wire.stream import Fault
 from wire.tls import TlsFiles, server_credentials
 
@@ -182,6 +182,7 @@ class CloudServer:
             desk = self._find(opening, head)
             with desk.changed:
                 desk.machine.attach(opening, head.ack, time.monotonic_ns())
+                desk.machine.bytes_in += len(message)
                 desk.detached_ns = 0
                 desk.changed.notify_all()
             self._counts["connections"] += 1

@@ -35,11 +35,11 @@ class DemoLidar:
             raise InputError(f"--split {split!r}: no attack is trained for it; there are: {', '.join(DEPTHS)}")
         defense = str(settings.options.get("defense", "feature_centric"))
         strength = float(settings.options.get("strength", STRENGTH))
+        defense_settings = {} if defense == "none" else {"strength": strength}
+        build(defense, defense_settings)  # a wrong name or strength is answered before anything starts
         attacks = [FLOORS[0], concretizer(split)]
         if split == SPLIT:
             attacks.append(aware(split))
-        defense_settings = {} if defense == "none" else {"strength": strength}
-        build(defense, defense_settings)  # a wrong name or strength is answered before anything starts
         stream = StreamSettings(
             victim="second",
             split=split,

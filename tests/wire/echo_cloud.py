@@ -12,12 +12,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import torch  # noqa: E402
+import torch
 
-from wire.dtypes import to_bytes  # noqa: E402
-from wire.payload import Payload  # noqa: E402
-from wire.peer import Pulse  # noqa: E402
-from wire.server import CloudServer  # noqa: E402
+from wire.dtypes import to_bytes
+from wire.payload import Payload
+from wire.peer import Pulse
+from wire.server import CloudServer
 
 
 class Echo:
@@ -46,9 +46,7 @@ class Service:
 def serve(port: int, window: int) -> None:
     """Serve until killed."""
     torch.set_num_threads(1)
-    server = CloudServer(
-        Service(), f"127.0.0.1:{port}", window_bytes=window, pulse=Pulse(200_000_000, 10_000_000_000)
-    )
+    server = CloudServer(Service(), f"127.0.0.1:{port}", window_bytes=window, pulse=Pulse(200_000_000, 10_000_000_000))
     for _ in range(100):
         try:
             found = server.start()

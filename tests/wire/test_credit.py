@@ -42,9 +42,7 @@ def test_credit_is_never_exceeded_memory_is_bounded_and_all_gets_through(pieces_
     """A sender of pieces of 4 bytes against a receiver whose consumer is slow; then the consumer catches up."""
     piece, window = 4, 4 * pieces_in_window
     sender, receiver = Outflow(), Inflow(window)
-    pieces = [
-        (min(piece, size - at), at + piece >= size, size) for size in transfers for at in range(0, size, piece)
-    ]
+    pieces = [(min(piece, size - at), at + piece >= size, size) for size in transfers for at in range(0, size, piece)]
     waiting: list[int] = []
     held = peak = 0
 

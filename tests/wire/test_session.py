@@ -8,13 +8,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from wire.cloud_session import CloudSession
+from wire.edge_session import Broken, EdgeSession, Failed, Refused, Replied
 from wire.envelope import decode, encode
 from wire.errors import InputError, SessionRefused
 from wire.handshake import Offer, Opened, read_open
 from wire.payload import Payload
 from wire.pb import frame_pb2 as pb
-from wire.peer import Pulse
-from wire.session import Broken, Closed, CloudSession, EdgeSession, Failed, Refused, Replied
+from wire.peer import Closed, Pulse
 from wire.stream import Arrived, Fault
 from wire.transfer import pack
 

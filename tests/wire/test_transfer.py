@@ -28,7 +28,9 @@ def tensors(draw):
     flat = torch.from_numpy(raw).view(dtype) if raw.size else torch.empty(0, dtype=dtype)
     tensor = flat.reshape(shape)
     if draw(st.booleans()):
-        tensor = tensor.permute(*reversed(range(tensor.dim()))) if tensor.dim() > 1 else tensor.flip(0) if shape else tensor
+        tensor = (
+            tensor.permute(*reversed(range(tensor.dim()))) if tensor.dim() > 1 else tensor.flip(0) if shape else tensor
+        )
     return tensor
 
 
@@ -44,9 +46,7 @@ metas = st.dictionaries(
     ),
     max_size=4,
 )
-payloads = st.builds(
-    Payload, st.sampled_from(ROLES), names, st.dictionaries(names, tensors(), max_size=4), metas
-)
+payloads = st.builds(Payload, st.sampled_from(ROLES), names, st.dictionaries(names, tensors(), max_size=4), metas)
 
 
 def receive(outgoing, max_bytes=GIB):
@@ -118,7 +118,9 @@ def test_a_wrong_crc_is_refused():
 @pytest.fixture
 def header():
     """Two tensors: f32 (3, 2) at 0 (24 bytes), i16 (4,) at 64 (8 bytes); 72 bytes in 3 pieces of 32."""
-    payload = Payload("features", "dense", {"a": torch.ones(3, 2), "b": torch.ones(4, dtype=torch.int16)}, {"stride": 2})
+    payload = Payload(
+        "features", "dense", {"a": torch.ones(3, 2), "b": torch.ones(4, dtype=torch.int16)}, {"stride": 2}
+    )
     made = pack(payload, 32).header
     assert (made.total_bytes, made.pieces) == (72, 3)
     return made
@@ -185,13 +187,17 @@ def test_random_headers_are_refused_or_describe_their_bytes(data):
     """Whatever passes the check can be filled and read, and nothing else is ever raised."""
     number = st.one_of(st.integers(0, 300), st.sampled_from([2**31, 2**32, 2**63, 2**64 - 1]))
     header = pb.Header(role="features", layout="dense", parts=1, total_bytes=data.draw(number))
-    header.pieces = piece_count(header.total_bytes, 64) % 2**32 if data.draw(st.booleans()) else data.draw(st.integers(0, 9))
+    header.pieces = (
+        piece_count(header.total_bytes, 64) % 2**32 if data.draw(st.booleans()) else data.draw(st.integers(0, 9))
+    )
     for index in range(data.draw(st.integers(0, 3))):
         shape = data.draw(st.lists(number, max_size=3))
         code = data.draw(st.integers(0, 11))
         size = prod(shape) * (dtypes.DTYPES[code].itemsize if code in dtypes.DTYPES else 1)
         nbytes = size if size < 2**64 and data.draw(st.booleans()) else data.draw(number)
-        header.tensors.add(name=str(index), dtype=code, shape=shape, offset=data.draw(st.integers(0, 3)) * 64, nbytes=nbytes)
+        header.tensors.add(
+            name=str(index), dtype=code, shape=shape, offset=data.draw(st.integers(0, 3)) * 64, nbytes=nbytes
+        )
     try:
         assembly = Assembly(header, 64, 4096)
     except DecodeError:
@@ -202,7 +208,8 @@ def test_random_headers_are_refused_or_describe_their_bytes(data):
 
 
 @pytest.mark.parametrize(
-    ("index", "size", "text"), [(1, 32, "piece 1 came; expected 0"), (0, 31, "31 bytes; expected 32"), (0, 33, "33 bytes")]
+    ("index", "size", "text"),
+    [(1, 32, "piece 1 came; expected 0"), (0, 31, "31 bytes; expected 32"), (0, 33, "33 bytes")],
 )
 def test_pieces_come_in_order_and_in_full(header, index, size, text):
     with pytest.raises(DecodeError, match=text):

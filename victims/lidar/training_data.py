@@ -22,6 +22,7 @@ from torch import Tensor
 from victims.lidar.anchors import class_index
 from victims.lidar.boxes import points_in_boxes
 from victims.lidar.presets import BEV_STRIDE, PRESETS, Preset
+from victims.lidar.street import street_scan
 from victims.lidar.voxels import Sites, voxelize
 
 #: An object with fewer voxels than this in range is not asked for: there is nothing to see of it.
@@ -49,8 +50,6 @@ class Window:
 
 def street(seed: int) -> LabelledScan:
     """The procedural street of ``seed`` as a labelled scan over all azimuths."""
-    from victims.lidar.street import street_scan
-
     scan = street_scan(seed)
     classes = np.array([class_index(label) for label in scan.labels], dtype=np.int64)
     boxes = np.asarray(scan.boxes, dtype=np.float32).reshape(-1, 7)

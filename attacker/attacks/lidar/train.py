@@ -41,8 +41,8 @@ class Recipe:
 
     seed: int = 0
     scans: int = 240
-    alone: tuple[int, int, int, int] = (200, 300, 350, 350)
-    together: tuple[int, int, int, int] = (0, 300, 650, 800)
+    alone: tuple[int, int, int, int] = (100, 150, 200, 200)
+    together: tuple[int, int, int, int] = (0, 250, 600, 800)
     peak_alone: float = 3e-3
     peak_together: float = 2e-3
     alpha: float = 0.5

@@ -1,0 +1,103 @@
+"""The command line as a new user meets it: help that teaches, and one clear line for everything that is off."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from lab import cli
+
+
+@dataclass
+class Ended:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def eavesplit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """Runs a command line in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["eavesplit", *words])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as leave:
+            code = int(leave.code or 0)
+        said = capsys.readouterr()
+        return Ended(code, said.out, said.err)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["run", "nonsense"], "there are: demo-lidar"),
+        (["run", "concretizer", "--data", "nowhere"], "--data nowhere: no such folder"),
+        (["run", "concretizer", "--split", "conv9"], "there are: conv2.0"),
+        (["run", "concretizer", "--profile", "huge"], "accepted: quick, cpu, paper"),
+        (["run", "concretizer", "--record", "some"], "accepted: full, features, heads, none"),
+        (["run", "concretizer", "--set", "novalue"], "accepted: KEY=VALUE"),
+        (["run", "concretizer", "--resume", "nowhere"], "nowhere"),
+        (["demo", "banana"], "there is: lidar"),
+        (["demo", "lidar", "--strength", "-3"], "-3"),
+        (["demo", "lidar", "--defense", "magic"], "feature_centric"),
+        (["demo", "lidar", "--device", "abacus"], "accepted: auto, cpu, cuda"),
+        (["train", "dragon"], "accepted: victim, concretizer, concretizer-aware"),
+        (["attack", "nowhere"], "no capture in it"),
+        (["report", "nowhere"], "no run folder"),
+        (["serve", "dragon", "--config", "x.toml"], "there are: edge, link, cloud, attacker"),
+    ],
+)
+def test_bad_input_gets_one_line_and_exit_code_2(words: list[str], expected: str, tmp_path: Path, eavesplit: Callable[..., Ended]) -> None:
+    done = eavesplit(*words)
+    assert done.returncode == 2, done.stderr
+    assert expected in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "runs").exists()  # nothing was started
+
+
+def test_help_teaches_with_an_example(eavesplit: Callable[..., Ended]) -> None:
+    for command in ("demo", "run", "train", "attack", "report", "serve"):
+        assert "Example: eavesplit" in " ".join(eavesplit(command, "--help").stdout.split())
+
+
+def test_help_is_quick_because_nothing_heavy_is_imported(tmp_path: Path) -> None:
+    code = "import sys, lab.cli; sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'grpc', 'plotly')))"
+    environment = {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False, timeout=60).returncode == 0
+
+
+def test_list_shows_what_there_is(eavesplit: Callable[..., Ended]) -> None:
+    shown = eavesplit("list").stdout
+    for name in ("second", "conv3.0", "feature_centric", "distributed", "concretizer-aware", "preimage", "demo-lidar"):
+        assert name in shown
+
+
+def test_runs_are_listed_and_pruned(tmp_path: Path, eavesplit: Callable[..., Ended]) -> None:
+    for second in range(3):
+        folder = tmp_path / "runs" / f"2026-01-01T00-00-0{second}_trial"
+        folder.mkdir(parents=True)
+        (folder / "run.toml").write_text('study = "trial"\n')
+    shown = eavesplit("runs", "list").stdout
+    assert shown.count("unfinished") == 3
+    eavesplit("runs", "prune", "--keep", "1")
+    assert [p.name for p in (tmp_path / "runs").iterdir()] == ["2026-01-01T00-00-02_trial"]
+
+
+def test_doctor_says_what_is_there_and_how_to_mend_the_rest(eavesplit: Callable[..., Ended]) -> None:
+    done = eavesplit("doctor")
+    assert "torch: installed" in done.stdout
+    assert "landlock" in done.stdout
+    for line in done.stdout.splitlines():
+        if line.startswith("bad"):
+            assert "->" in line
