@@ -20,6 +20,7 @@ from attacker.decoding import decode_frame
 from attacker.frames import RawFrame
 from attacker.knowledge import KnowledgeCard
 from attacker.listener import Hear
+from attacker.newest import NewestFrame
 from attacker.queue import Entry, FrameQueue, Mode
 from attacker.reconstructions import Reconstructions, finished
 from attacker.registry import attack as registered
@@ -55,6 +56,7 @@ class Attacker:
         self.queue = FrameQueue({n: a.needs for n, a in self.attacks.items()}, self.mode, config.queue_frames)
         self.store = Reconstructions(config.folder / "reconstructions", config.record_bytes)
         self.capture = Capture(config.folder / "capture", config.record, config.record_bytes) if config.mirror else None
+        self.newest = NewestFrame()
         self.summary = ReadSummary()
         self._inverters = Inverters(self.attacks, grants)
         self._workers = [Worker(n, self.queue, self._inverters, self.store) for n in range(config.workers)]
@@ -225,6 +227,7 @@ class Attacker:
             self._last_invalid = f"frame {raw.frame}: {error}"
             return
         spent = (time.perf_counter() - begin) * 1e3
+        self.newest.put(frame)
         self.queue.put(Entry(frame, time.monotonic_ns(), spent), self._entitled(raw, wanted))
 
     def _entitled(self, raw: RawFrame, wanted: frozenset[str]) -> frozenset[str]:

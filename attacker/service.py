@@ -5,6 +5,8 @@ Beyond ``GET /state`` and ``PATCH /settings`` (:mod:`wire.control`):
 ``GET /reconstructions?after=N&wait_s=S``   JSON list of what is newer than number N (meta and number); waits up to S s
 ``GET /reconstructions/latest?attack=NAME`` the newest, as :func:`wire.arrays.pack` bytes; 404 before the first
 ``GET /reconstructions/N``                  the one with this number, while it is among the newest kept
+``GET /payloads/latest?after=N&wait_s=S``   what left the edge in the newest captured frame (``X-Number`` counts frames);
+                                            204 while there is none after number N
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from fastapi import FastAPI, HTTPException, Query, Response
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import to_json
 
+from attacker.newest import packed_payload
 from attacker.process import Attacker
 from attacker.reconstructions import Kept
 from wire.control import ControlServer
@@ -56,6 +59,7 @@ class AttackerControl(ControlServer):
         app.add_api_route("/reconstructions", self._newer, methods=["GET"])
         app.add_api_route("/reconstructions/latest", self._latest, methods=["GET"])
         app.add_api_route("/reconstructions/{number}", self._one, methods=["GET"])
+        app.add_api_route("/payloads/latest", self._payload, methods=["GET"])
         return app
 
     def _apply_settings(self, settings: AttackerSettings) -> dict[str, Any]:
@@ -82,6 +86,17 @@ class AttackerControl(ControlServer):
 
     def _latest(self, attack: str | None = None) -> Response:
         return _packed(self._attacker.store.latest(attack), "none yet")
+
+    def _payload(
+        self,
+        after: Annotated[int, Query(ge=0)] = 0,
+        wait_s: Annotated[float, Query(ge=0, le=MAX_WAIT_S)] = 0.0,
+    ) -> Response:
+        found = self._attacker.newest.after(after, wait_s)
+        data = packed_payload(found[1]) if found else None
+        if found is None or data is None:
+            return Response(status_code=204)
+        return Response(data, media_type="application/octet-stream", headers={"X-Number": str(found[0])})
 
     def _one(self, number: int) -> Response:
         return _packed(self._attacker.store.get(number), f"reconstruction {number} is not kept (any more)")

@@ -6,7 +6,6 @@ import json
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -14,23 +13,20 @@ import torch
 from pydantic import BaseModel
 
 from defenses.base import Calibration, Defense
-from defenses.registry import build
+from defenses.registry import build, names
 from edge.config import DefenseChoice, EdgeConfig, EdgeSettings
 from edge.driver import Done, Driver
 from edge.journal import Journal, progress
+from edge.ring import Finished, Ring
+from edge.service import EdgeControl
 from edge.source import Source
 from edge.timing import stages
 from victims.base import Head, Sample
 from victims.registry import victim
-from wire import arrays
 from wire.client import EdgeClient, Offer
-from wire.control import ControlServer
 from wire.errors import InputError
 from wire.payload import Payload
 from wire.tls import TlsFiles
-
-TRUTH_RING = 32
-"""Samples that the edge keeps for the lab and the console to picture; older ones are in the record."""
 
 
 class Edge:
@@ -44,9 +40,10 @@ class Edge:
         self._head: Head = self._cut.head()
         self._before = progress(config.folder)
         self._calibration = self._calibrate()
+        self._choice = config.defense
         self._defense = self._build(config.defense)
         self._journal = Journal(config.folder, keep=config.record, max_bytes=int(config.record_gb * 1e9))
-        self._truth: deque[tuple[int, Sample]] = deque(maxlen=TRUTH_RING)
+        self._ring = Ring()
         self._positions: dict[int, int] = {}
         self._counts = {"sent": 0, "answered": 0, "failed": 0, "unreadable": 0, "dropped": 0}
         self._lock = threading.Lock()
@@ -71,7 +68,7 @@ class Edge:
         credentials = TlsFiles.of(config.tls) if config.tls else None
         client = EdgeClient(config.address, offer, credentials=credentials, resend=config.mode == "lossless")
         self._client = client
-        control = ControlServer("edge", self.state, EdgeSettings, self._apply, address=config.control, routes=self._routes())
+        control = EdgeControl(self._ring, self.state, EdgeSettings, self._apply, address=config.control)
         try:
             client.open(timeout=config.start_timeout_s)
             self._journal.session({"session": offer.session_id.hex(), "first_frame": self._before.next_frame})
@@ -92,6 +89,10 @@ class Edge:
             "next_frame": driver.next_frame if driver else self._before.next_frame,
             "segment": driver.segment if driver else self._before.segment,
             "paused": source.paused if source else False,
+            "rate_hz": source.rate_hz if source else self._config.rate_hz,
+            "defense": {"name": self._choice.name, "settings": dict(self._choice.settings)},
+            "defenses": names(),
+            "split": self._config.split,
             "calibration": {"rms": self._calibration.rms, "clip": self._calibration.clip},
             "clock": {"offset_ns": clock.offset_ns, "bound_ns": clock.bound_ns} if clock else None,
             "wire": client.counters() if client else {},
@@ -145,10 +146,12 @@ class Edge:
     def _done(self, done: Done) -> None:
         with self._lock:
             self._counts["failed" if done.error else "answered"] += 1
-            self._truth.append((done.frame, done.sample))
             position = self._positions.pop(done.frame)
         clock = self._client.clock() if self._client else None
-        self._journal.frame(done, {**stages(done, clock), "position": position})
+        row = {**stages(done, clock), "position": position}
+        outcome = done.outcome.arrays if done.outcome is not None else {}
+        self._ring.add(Finished(done.frame, row, done.sample, outcome, done.capture_ns))
+        self._journal.frame(done, row)
 
     def _unreadable(self, error: InputError) -> None:
         with self._lock:
@@ -199,6 +202,7 @@ class Edge:
         first = driver.next_frame
         if settings.defense is not None:
             first = driver.swap(self._build(settings.defense))
+            self._choice = settings.defense
         if settings.rate_hz is not None:
             source.rate_hz = settings.rate_hz
         if settings.paused is not None:
@@ -206,15 +210,3 @@ class Edge:
         if settings.step:
             source.step()
         return {"first_frame": first, "segment": driver.segment, "t_ns": time.monotonic_ns()}
-
-    def _routes(self) -> dict[str, Callable[[], bytes]]:
-        """``GET /truth``: the newest samples (packed arrays, newest last), for lab and console only."""
-
-        def truth() -> bytes:
-            with self._lock:
-                frame, sample = self._truth[-1] if self._truth else (-1, None)
-            if sample is None:
-                return b""
-            return arrays.pack(dict(sample.arrays), {"frame": frame, "name": sample.name})
-
-        return {"/truth": truth}

@@ -1,10 +1,9 @@
-"""The edge's end of a session on synchronous gRPC: threads and a socket around :class:`wire.edge_session.EdgeSession`."""
+"""The edge's end on synchronous gRPC: threads and a socket around :class:`wire.edge_session.EdgeSession`."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from wire.errors import FrameError, InputError, SessionRefused, WireError
 from wire.handshake import Offer, Opened
 from wire.payload import Payload
 from wire.peer import Closed, Pulse
-from wire.reply import Reply, ReplyTiming, Stamps
+from wire.reply import Replies, Reply, ReplyTiming, Slot, Stamps
 from wire.tls import TlsFiles, channel_credentials
 from wire.transfer import pack
 
@@ -46,38 +45,6 @@ class Disconnected:
 
 
 Event = Opened | Disconnected
-
-
-@dataclass
-class _Slot:
-    """One part that waits for its reply."""
-
-    exchange: int
-    encode_start_ns: int
-    outcome: Reply | FrameError | None = None
-    nbytes: int = 0
-    left: bool = False  # nobody will ask for it
-
-
-class Replies(Iterator[Reply]):
-    """The replies to one turn, in order, one for each part; each is waited for when it is asked for.
-
-    ``next`` raises FrameError where the cloud answered that part with an error; the parts after it can still be asked
-    for. It raises SessionRefused or WireError when the session is over.
-    """
-
-    def __init__(self, client: EdgeClient, exchange: int, slots: Sequence[_Slot], timeout: float | None) -> None:
-        self._client, self._exchange, self._timeout = client, exchange, timeout
-        self._slots = deque(slots)
-
-    def __len__(self) -> int:
-        """Replies that are still to be asked for."""
-        return len(self._slots)
-
-    def __next__(self) -> Reply:
-        if not self._slots:
-            raise StopIteration
-        return self._client._await(self._slots.popleft(), self._timeout)
 
 
 class EdgeClient:
@@ -113,7 +80,7 @@ class EdgeClient:
         self._on_event = on_event
         self._changed = threading.Condition()
         self._turn = threading.Lock()  # turns go up one after the other
-        self._slots: dict[int, _Slot] = {}
+        self._slots: dict[int, Slot] = {}
         self._error: WireError | None = None
         self._closing = self._goodbye = False
         self._call: Any = None
@@ -159,7 +126,7 @@ class EdgeClient:
         count = len(parts)
         with self._turn:
             slots = [self._submit(parts[part], exchange, turn, part, count, stamps) for part in range(count)]
-        return Replies(self, exchange, slots, reply_timeout)
+        return Replies(self._await, slots, reply_timeout)
 
     def counters(self) -> dict[str, int]:
         """What has happened so far; bytes as handed to gRPC (framed) and of payload."""
@@ -201,13 +168,13 @@ class EdgeClient:
                 thread.join()
         self._channel.close()
 
-    def _submit(self, payload: Payload, exchange: int, turn: int, part: int, parts: int, stamps: Stamps) -> _Slot:
+    def _submit(self, payload: Payload, exchange: int, turn: int, part: int, parts: int, stamps: Stamps) -> Slot:
         start = time.monotonic_ns()
         piece_bytes = self._offer.piece_bytes
         outgoing = pack(payload, piece_bytes, exchange=exchange, turn=turn, part=part, parts=parts, crc=self._crc)
         header = outgoing.header
         header.t_capture_ns, header.t_head_ns, header.t_defend_ns = stamps.capture_ns, stamps.head_ns, stamps.defend_ns
-        slot = _Slot(exchange, start)
+        slot = Slot(exchange, start)
         with self._changed:
             if not self._session.has_room(outgoing.nbytes):
                 self._counts["credit_waits"] += 1
@@ -224,7 +191,7 @@ class EdgeClient:
             self._changed.notify_all()
         return slot
 
-    def _await(self, slot: _Slot, timeout: float | None) -> Reply:
+    def _await(self, slot: Slot, timeout: float | None) -> Reply:
         with self._changed:
             if slot.outcome is None:
                 self._wait(lambda: slot.outcome is not None, timeout)
@@ -372,24 +339,8 @@ class EdgeClient:
 
     def _replied(self, event: Replied) -> None:
         slot, arrived, sending = self._slots.pop(event.number), event.arrived, event.sending
-        header = arrived.head.header
-        timing = ReplyTiming(
-            encode_start_ns=slot.encode_start_ns,
-            queued_ns=sending.queued_ns,
-            sent_first_ns=sending.first_ns,
-            sent_last_ns=sending.last_ns,
-            cloud_first_ns=header.timing.t_first_piece_ns,
-            cloud_last_ns=header.timing.t_last_piece_ns,
-            cloud_decoded_ns=header.timing.t_decoded_ns,
-            cloud_tail_start_ns=header.timing.t_tail_start_ns,
-            cloud_tail_end_ns=header.timing.t_tail_end_ns,
-            cloud_sent_ns=arrived.head.t_send_ns,
-            reply_first_ns=arrived.first_ns,
-            received_ns=arrived.last_ns,
-            wire_bytes_up=sending.wire_bytes,
-            wire_bytes_down=arrived.wire_bytes,
-        )
-        slot.outcome = Reply(event.payload, timing, header.duplicate)
+        timing = ReplyTiming.of(slot.encode_start_ns, sending, arrived)
+        slot.outcome = Reply(event.payload, timing, arrived.head.header.duplicate)
         slot.nbytes = arrived.nbytes
         if slot.left:
             self._session.inflow.taken(arrived.nbytes)

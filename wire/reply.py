@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from wire.errors import FrameError
 from wire.payload import Payload
+from wire.stream import Arrived, Sending
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,27 @@ class ReplyTiming:
     wire_bytes_up: int
     wire_bytes_down: int
 
+    @classmethod
+    def of(cls, encode_start_ns: int, sending: Sending, arrived: Arrived) -> ReplyTiming:
+        """From what was sent and what came back for it."""
+        cloud = arrived.head.header.timing
+        return cls(
+            encode_start_ns=encode_start_ns,
+            queued_ns=sending.queued_ns,
+            sent_first_ns=sending.first_ns,
+            sent_last_ns=sending.last_ns,
+            cloud_first_ns=cloud.t_first_piece_ns,
+            cloud_last_ns=cloud.t_last_piece_ns,
+            cloud_decoded_ns=cloud.t_decoded_ns,
+            cloud_tail_start_ns=cloud.t_tail_start_ns,
+            cloud_tail_end_ns=cloud.t_tail_end_ns,
+            cloud_sent_ns=arrived.head.t_send_ns,
+            reply_first_ns=arrived.first_ns,
+            received_ns=arrived.last_ns,
+            wire_bytes_up=sending.wire_bytes,
+            wire_bytes_down=arrived.wire_bytes,
+        )
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -48,3 +73,37 @@ class Reply:
     payload: Payload
     timing: ReplyTiming
     duplicate: bool = False
+
+
+@dataclass
+class Slot:
+    """One part that waits for its reply. ``left``: nobody will ask for it any more."""
+
+    exchange: int
+    encode_start_ns: int
+    outcome: Reply | FrameError | None = None
+    nbytes: int = 0
+    left: bool = False
+
+
+class Replies(Iterator[Reply]):
+    """The replies to one turn, in order, one for each part; each is waited for when it is asked for.
+
+    ``next`` raises FrameError where the cloud answered that part with an error; the parts after it can still be asked
+    for. It raises SessionRefused or WireError when the session is over.
+    """
+
+    def __init__(
+        self, wait: Callable[[Slot, float | None], Reply], slots: Sequence[Slot], timeout: float | None = None
+    ) -> None:
+        self._wait, self._timeout = wait, timeout
+        self._slots = deque(slots)
+
+    def __len__(self) -> int:
+        """Replies that are still to be asked for."""
+        return len(self._slots)
+
+    def __next__(self) -> Reply:
+        if not self._slots:
+            raise StopIteration
+        return self._wait(self._slots.popleft(), self._timeout)

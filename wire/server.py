@@ -1,4 +1,4 @@
-"""The cloud's end on synchronous gRPC: streams around :class:`wire.cloud_session.CloudSession`, with health and reflection.
+"""The cloud's end on synchronous gRPC, with health and reflection, around :class:`wire.cloud_session.CloudSession`.
 
 Each stream has two threads: gRPC's own pulls what is to be sent and never waits for input; a reader takes in what
 comes. A session's transfers are worked off by a thread of its own (:mod:`wire.desk`) that outlives its streams.

@@ -185,7 +185,7 @@ def _check_tensor(tensor: pb.Tensor, end: int) -> int:
         raise DecodeError(f"tensor {name!r}: {tensor.nbytes} bytes for shape {list(tensor.shape)}; expected {nbytes}")
     if math.prod(max(1, size) for size in tensor.shape) > max(MAX_EMPTY, nbytes):
         raise DecodeError(f"tensor {name!r}: shape {list(tensor.shape)} is too large, even with nothing in it")
-    return int(tensor.offset) + nbytes
+    return int(tensor.offset) + int(nbytes)
 
 
 class Assembly:

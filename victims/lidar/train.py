@@ -24,7 +24,8 @@ from victims.base import Progress, silent
 from victims.lidar import sparse
 from victims.lidar.anchors import anchors, assign
 from victims.lidar.backbone import SPLITS, VoxelBackBone8x
-from victims.lidar.losses import DetectionLoss, detection_loss, sigmoid_focal
+from victims.lidar.foreground import foreground_loss
+from victims.lidar.losses import DetectionLoss, detection_loss
 from victims.lidar.presets import CLASSES
 from victims.lidar.second import PRIOR, SECOND, AnchorHeadSingle, BaseBEVBackbone, Predictions, height_compression
 from victims.lidar.training_data import ScanCache, Window, augmented, cut_window
@@ -106,7 +107,7 @@ def train_backbone(
             predictions, taps = network(voxels)
             terms = _detection_terms(predictions, windows)
             terms["foreground"] = sum(
-                (_foreground_loss(network.foreground[name], taps[name], windows, name) for name in _AUXILIARY),
+                (foreground_loss(network.foreground[name], taps[name], windows, name) for name in _AUXILIARY),
                 start=torch.zeros(()),
             )
             terms["foreground"] = terms["foreground"] / len(_AUXILIARY)
@@ -200,25 +201,6 @@ def _detection_terms(predictions: Predictions, windows: list[Window]) -> dict[st
     return {
         name: torch.stack([getattr(part, name) for part in parts]).mean() for name in ("classes", "boxes", "directions")
     }
-
-
-def _foreground_loss(layer: nn.Module, sites: Sites, windows: list[Window], name: str) -> Tensor:
-    """Focal loss of 'this site lies in an object of class c', per class, divided by the positive sites."""
-    stride = torch.tensor(SPLITS[name].stride[::-1], dtype=torch.float32)
-    goal = torch.zeros(len(sites), len(CLASSES))
-    for index, window in enumerate(windows):
-        rows = torch.nonzero(sites.coords[:, 0] == index).squeeze(1)
-        size = torch.tensor(window.preset.voxel_size)
-        low = torch.tensor(window.preset.range_xyz[:3])
-        centre = (sites.coords[rows, 1:].flip(1) * stride + 0.5) * size + low
-        for box, kind in zip(window.boxes, window.classes, strict=True):
-            offset = centre - box[:3]
-            c, s = torch.cos(box[6]), torch.sin(box[6])
-            along, across = offset[:, 0] * c + offset[:, 1] * s, -offset[:, 0] * s + offset[:, 1] * c
-            reach = box[3:6] / 2 + stride * size / 2
-            inside = (along.abs() <= reach[0]) & (across.abs() <= reach[1]) & (offset[:, 2].abs() <= reach[2])
-            goal[rows[inside], int(kind)] = 1.0
-    return sigmoid_focal(layer(sites.features), goal).sum() / goal.sum().clamp_min(1.0)
 
 
 def _optimise(
