@@ -14,14 +14,21 @@ RecordLevel = Literal["full", "features", "heads", "none"]
 
 
 class AttackConfig(Role):
-    """One attack to run. files: name -> path, exactly what its knowledge card grants (``weights``, ``inverter``).
+    """One attack to run. label: what its results are called (default: its name), so that one attack can run with
+    several settings. files: name -> path, exactly what its knowledge card grants (``weights``, ``inverter``).
 
     settings: what is public about the victim, such as its preset.
     """
 
     name: str
+    label: str = ""
     files: dict[str, Path] = Field(default_factory=dict)
     settings: dict[str, bool | int | float | str | list[int] | list[float]] = Field(default_factory=dict)
+
+    @property
+    def row(self) -> str:
+        """What its results are called."""
+        return self.label or self.name
 
 
 class AttackerConfig(Role):
@@ -53,10 +60,10 @@ class AttackerConfig(Role):
     @field_validator("attacks")
     @classmethod
     def _each_once(cls, attacks: tuple[AttackConfig, ...]) -> tuple[AttackConfig, ...]:
-        seen = [attack.name for attack in attacks]
+        seen = [attack.row for attack in attacks]
         twice = sorted({name for name in seen if seen.count(name) > 1})
         if twice:
-            raise ValueError(f"attack {twice[0]!r} is given twice; each at most once")
+            raise ValueError(f"attack {twice[0]!r} is given twice; give one of them another label")
         return attacks
 
     @model_validator(mode="after")

@@ -49,8 +49,8 @@ class Attacker:
             refusals = card.entitles(found.needs)
             if refusals:
                 raise InputError(f"attack {wanted.name}: {'; '.join(refusals)}")
-            self.attacks[wanted.name] = found
-        grants = {wanted.name: _grants(wanted, config, card) for wanted in config.attacks}
+            self.attacks[wanted.row] = found
+        grants = {wanted.row: _grants(wanted, config, card) for wanted in config.attacks}
         self.sessions = Sessions()
         self.mode: Mode = "lossless" if config.capture else config.mode  # a capture does not run away
         self.queue = FrameQueue({n: a.needs for n, a in self.attacks.items()}, self.mode, config.queue_frames)

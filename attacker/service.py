@@ -5,8 +5,8 @@ Beyond ``GET /state`` and ``PATCH /settings`` (:mod:`wire.control`):
 ``GET /reconstructions?after=N&wait_s=S``   JSON list of what is newer than number N (meta and number); waits up to S s
 ``GET /reconstructions/latest?attack=NAME`` the newest, as :func:`wire.arrays.pack` bytes; 404 before the first
 ``GET /reconstructions/N``                  the one with this number, while it is among the newest kept
-``GET /payloads/latest?after=N&wait_s=S``   what left the edge in the newest captured frame (``X-Number`` counts frames);
-                                            204 while there is none after number N
+``GET /payloads/latest?after=N&wait_s=S``   what left the edge in the newest captured frame (header ``X-Number``: its
+                                            count); 204 while there is none after count N
 """
 
 from __future__ import annotations

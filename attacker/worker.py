@@ -110,14 +110,14 @@ class Worker(threading.Thread):
                 "invert": spent_ms / len(work.windows),
             }
             self._store.add(
-                item, incarnation=entry.frame.incarnation, t_captured_ns=entry.frame.t_last_ns, times_ms=times
+                replace(item, attack=work.attack), incarnation=entry.frame.incarnation, t_captured_ns=entry.frame.t_last_ns, times_ms=times
             )
 
     def _finish(self, work: Work) -> None:
         for inverter in self._inverters.take_all(work.attack, work.session):
             try:
                 for item in inverter.finish():
-                    self._store.add(item, incarnation=0, t_captured_ns=0, times_ms={})
+                    self._store.add(replace(item, attack=work.attack), incarnation=0, t_captured_ns=0, times_ms={})
             except Exception as error:  # the other inverters still finish
                 self._fail(work, error)
 

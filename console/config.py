@@ -10,15 +10,6 @@ from pydantic import Field
 from wire.rolefile import Role
 
 
-class LinkProfile(Role):
-    """A link by name: what the page's choice sets. rate_mbps None: unlimited. source: where the figures come from."""
-
-    rate_mbps: float | None = None
-    delay_ms: float = 0.0
-    jitter_ms: float = 0.0
-    source: str = ""
-
-
 class ConsoleConfig(Role):
     """``python -m console --config console.toml``.
 
@@ -41,7 +32,6 @@ class ConsoleConfig(Role):
     splits: tuple[str, ...] = ()
     settings: dict[str, Any] = Field(default_factory=dict)
     shown: str | None = None
-    profiles: dict[str, LinkProfile] = Field(default_factory=dict)
     report: Path | None = None
     seed: int = Field(default=0, ge=0)
     points: int = Field(default=6000, ge=100, le=100_000)  # of a cloud that are sent to the page

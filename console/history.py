@@ -29,7 +29,7 @@ class History:
         self._rows.clear()
 
     def columns(self) -> dict[str, list[Any]]:
-        """``frame`` and every figure as lists of one length, in order of frames; None where a frame has no such figure."""
+        """``frame`` and every figure as lists of one length, in order of frames; None where a frame has none."""
         frames = sorted(self._rows)
         names = sorted({name for row in self._rows.values() for name in row})
         table: dict[str, list[Any]] = {"frame": list(frames)}

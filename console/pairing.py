@@ -14,7 +14,10 @@ Panel = Literal["truth", "payload", "reconstruction"]
 
 KEPT = 32
 PATIENCE_S = 2.0
-"""So long after the last reconstruction the other panels wait for the next."""
+"""So long after the last reconstruction the other panels wait for the next, or, for a listener that needs longer, twice
+the time between its last two."""
+
+MOST_PATIENCE_S = 10.0
 
 Shown = dict[Panel, Any]
 
@@ -30,6 +33,7 @@ class Pairing:
         }
         self._shown: dict[Panel, int] = {}
         self._rebuilt_at: float | None = None
+        self._patience = PATIENCE_S
 
     def add(self, panel: Panel, frame: int, item: Any, now: float) -> None:
         """A picture of a frame. now: seconds of any steady clock."""
@@ -39,6 +43,8 @@ class Pairing:
         if len(kept) > KEPT:
             kept.popitem(last=False)
         if panel == "reconstruction":
+            if self._rebuilt_at is not None:
+                self._patience = min(max(PATIENCE_S, 2 * (now - self._rebuilt_at)), MOST_PATIENCE_S)
             self._rebuilt_at = now
 
     def forget(self, panel: Panel) -> None:
@@ -61,13 +67,13 @@ class Pairing:
 
     def _wanted(self, now: float, listening: bool) -> dict[Panel, int]:
         truths, payloads, rebuilt = (self._kept[p] for p in ("truth", "payload", "reconstruction"))
-        waiting = listening and self._rebuilt_at is not None and now - self._rebuilt_at < PATIENCE_S
-        both = [frame for frame in rebuilt if frame in truths]
+        both = max((frame for frame in rebuilt if frame in truths), default=-1)
+        waiting = listening and self._rebuilt_at is not None and now - self._rebuilt_at < self._patience
+        if both >= 0 and both != self._shown.get("reconstruction"):
+            return {"truth": both, "payload": both, "reconstruction": both}
+        if both >= 0 and waiting:  # but what belongs to it may come later than it
+            return {"payload": both} if self._shown.get("payload", -1) < both else {}
         wanted: dict[Panel, int] = {}
-        if both:
-            wanted["reconstruction"] = max(both)
-        if waiting and both:
-            return {"truth": max(both), "payload": max(both), **wanted}
         if truths:
             wanted["truth"] = next(reversed(truths))
         if payloads:

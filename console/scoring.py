@@ -1,4 +1,4 @@
-"""Live scores: the lab's own metrics, on the newest reconstruction of each attack and the last answers of the victim."""
+"""Live scores: the lab's own metrics, on each attack's newest reconstruction and on the victim's last answers."""
 
 from __future__ import annotations
 

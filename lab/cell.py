@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from lab import link_probe
 from lab.metrics.base import Scorer, scorer
 from lab.recorded import captured_frames
 from lab.runfolder import RunFolder
@@ -17,6 +18,7 @@ from lab.summary import Listener, count_frames, recorded_sender, summarize_run
 from victims.base import Progress
 from victims.registry import victim
 from wire.errors import RunError
+from wire.profiles import name_of
 
 STREAM_SHARE = 0.85
 """Part of a cell's progress bar that streaming takes; scoring takes the rest."""
@@ -38,6 +40,10 @@ def run_cell(study: str, cell: Cell, folder: RunFolder, progress: Progress) -> C
             share = (answered + inverted / rows) / (2 * expected)
             progress(STREAM_SHARE * min(1.0, share), 1.0, f"{cell.title}: {answered} frames, {inverted} inversions")
 
+        progress(0.0, 1.0, f"{cell.title}: measuring the link")
+        measured = link_probe.measure(settings.link, settings.seed, folder.path / "roles")
+        folder.write("link.json", json.dumps(measured, indent=1))
+        progress(0.0, 1.0, link_probe.line(measured))
         with Stream(settings, folder.path) as stream:
             streamed = _told(stream.run(on_progress))
         folder.write("stream.json", json.dumps(streamed, indent=1))
@@ -54,13 +60,22 @@ def run_cell(study: str, cell: Cell, folder: RunFolder, progress: Progress) -> C
         "victim": settings.victim,
         "split": settings.split,
         "defense": {"name": settings.defense, **settings.defense_settings},
-        "link": dict(settings.link),
+        "link": {**settings.link, **({"profile": known} if (known := name_of(settings.link)) else {})},
         "knowledge": heard.get("knowledge") or settings.knowledge.to_dict(),
         "title": cell.title,
         "columns": dict(cell.columns),
         "processes": streamed["processes"],
     }
-    summary = summarize_run(folder, measure, scores, frames, described, seed=settings.seed)
+    before = folder.path / "link.json"
+    summary = summarize_run(
+        folder,
+        measure,
+        scores,
+        frames,
+        described,
+        seed=settings.seed,
+        link_measured=json.loads(before.read_text()) if before.exists() else None,
+    )
     folder.write_summary(summary)
     progress(1.0, 1.0, cell.title)
     return CellResult(cell, folder.path, summary)

@@ -40,6 +40,7 @@ Split = Annotated[list[str] | None, typer.Option("--split", help="Only this spli
 Record = Annotated[str, typer.Option(help="What is kept: full, features, heads or none.")]
 RecordGb = Annotated[float, typer.Option("--record-gb", min=0.01, help="Bound on what is kept; the oldest goes first.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A study's own setting, KEY=VALUE (repeatable).")]
+Link = Annotated[str, typer.Option("--link", help="lan, wifi, 5g, lte, satellite, or rate_mbps=8,delay_ms=20.")]
 Tls = Annotated[bool, typer.Option("--tls", help="Encrypt edge to cloud: the wire listener then sees sizes and times only.")]
 
 
@@ -54,6 +55,7 @@ def demo(
     strength: Annotated[float, typer.Option(help="Noise deviation in units of the features' RMS.")] = 0.5,
     device: Device = "auto",
     tls: Tls = False,
+    link: Link = "",
     resume: Resume = None,
 ) -> None:
     """Run the main job and write a report.
@@ -63,7 +65,8 @@ def demo(
     if modality != "lidar":
         raise InputError(f"demo {modality!r} does not exist yet; there is: lidar")
     options = {"defense": defense, "strength": strength}
-    _execute("demo-lidar", resume, _settings("quick", data, frames, seed, split, device, "full", 2.0, tls, options))
+    settings = _settings("quick", data, frames, seed, split, device, "full", 2.0, tls, options, link)
+    _execute("demo-lidar", resume, settings)
 
 
 @app.command()
@@ -78,6 +81,7 @@ def run(
     record: Record = "full",
     record_gb: RecordGb = 2.0,
     tls: Tls = False,
+    link: Link = "",
     setting: Set = None,
     resume: Resume = None,
 ) -> None:
@@ -85,8 +89,41 @@ def run(
 
     Example: eavesplit run concretizer --data path/to/kitti --split conv3.0
     """
-    settings = _settings(profile, data, frames, seed, split, device, record, record_gb, tls, _pairs(setting))
+    settings = _settings(profile, data, frames, seed, split, device, record, record_gb, tls, _pairs(setting), link)
     _execute(study, resume, settings)
+
+
+@app.command()
+def sweep(
+    study: Annotated[str, typer.Argument(help="A study from `eavesplit list`.")],
+    over: Annotated[list[str] | None, typer.Option("--over", help="path=a,b,c (repeatable): every combination.")] = None,
+    data: Data = None,
+    frames: Frames = 0,
+    seed: Seed = 0,
+    split: Split = None,
+    profile: Profile = "quick",
+    device: Device = "auto",
+    record: Record = "full",
+    record_gb: RecordGb = 2.0,
+    tls: Tls = False,
+    link: Link = "",
+    setting: Set = None,
+    resume: Resume = None,
+) -> None:
+    """Run a study over every combination of some settings; each is a run folder, finished ones are not repeated.
+
+    Example: eavesplit sweep demo-lidar --over strength=0,0.5,1 --over link=lan,lte
+    """
+    from lab.progress import bar
+    from lab.sweep import sweep as start
+
+    settings = _settings(profile, data, frames, seed, split, device, record, record_gb, tls, _pairs(setting), link)
+    with bar() as progress:
+        swept = start(study, settings, over or [], ROOT, resume, progress)
+    for line in swept.lines:
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    out.print(str(swept.made))
+    raise typer.Exit(1 if any(outcome.status == "failed" for outcome in swept.outcomes) else 0)
 
 
 @app.command()
@@ -232,8 +269,10 @@ def _settings(
     record_gb: float,
     tls: bool,
     options: dict[str, Any],
+    link: str = "",
 ) -> Any:
     from lab.studies.base import Settings
+    from lab.studies.links import parse_link
 
     for value, accepted, flag in (
         (profile, ("quick", "cpu", "paper"), "--profile"),
@@ -254,6 +293,7 @@ def _settings(
         record=record,  # type: ignore[arg-type]
         record_gb=record_gb,
         tls=tls,
+        link=parse_link(link),
         options=options,
     )
 

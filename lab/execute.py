@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lab.runfolder import RunFolder
 from lab.studies.base import CellResult, Settings, plain, restored
+from lab.studies.links import cells_of
 from lab.studies.registry import study as find
 from lab.summary import summarize_study
 from lab.telling import headline, write_report
@@ -35,9 +36,9 @@ def execute(name: str, settings: Settings, root: Path, resume: Path | None, prog
         if folder.config["study"] != name:
             raise InputError(f"--resume {resume}: that is a run of {folder.config['study']}, not of {name}")
         settings = restored(folder.config["settings"])
-        cells = study.cells(settings)
+        cells = cells_of(study, settings)
     else:
-        cells = study.cells(settings)
+        cells = cells_of(study, settings)
         folder = RunFolder.create(root, name, {"seed": settings.seed, "settings": plain(settings)})
     results: list[CellResult] = []
     for number, cell in enumerate(cells):

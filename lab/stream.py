@@ -57,7 +57,7 @@ class StreamSettings:
     rate_hz: float | None = None
     defense: str = "none"
     defense_settings: Mapping[str, Any] = field(default_factory=dict)
-    link: Mapping[str, float] = field(default_factory=dict)  # rate_mbps, delay_ms, jitter_ms
+    link: Mapping[str, Any] = field(default_factory=dict)  # rate_mbps, delay_ms, jitter_ms; up and down apart
     tls: bool = False
     record: Literal["full", "features", "heads", "none"] = "full"
     record_gb: float = 2.0

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lab import link_probe
 from lab.metrics.base import scorer
 from lab.recorded import payload
 from lab.report import CellPage, render
 from lab.runfolder import RunFolder
 from lab.studies.base import Cell, CellResult, Settings, Study, restored
+from lab.studies.links import cells_of, spelled
 from lab.studies.registry import study as find
 from lab.tables import Entry, Sheet
 from victims.registry import victim
@@ -19,13 +21,13 @@ from wire.errors import InputError
 
 def write_report(folder: RunFolder, study: Study, results: Sequence[CellResult]) -> Path:
     """``report.html`` of a run, its pictures and its tables."""
-    pages = [_page(result, study.paper(result.cell)) for result in results]
+    pages = [page(result, study.paper(result.cell)) for result in results]
     return render(
         folder,
         pages,
         title=study.summary,
         command=command(study.name, restored(folder.config["settings"])),
-        extra=study.sheets(results),
+        extra=[*study.sheets(results), link_probe.sheet([(r.cell.title, r.summary) for r in results])],
         paper_source=study.source,
     )
 
@@ -36,7 +38,7 @@ def tell(folders: Sequence[Path]) -> list[Path]:
     for path in folders:
         folder = RunFolder.open(path)
         study = find(folder.config["study"])
-        cells = {cell.id: cell for cell in study.cells(restored(folder.config["settings"]))}
+        cells = {cell.id: cell for cell in cells_of(study, restored(folder.config["settings"]))}
         results = [_result(cells, cell) for cell in folder.cells() if cell.finished]
         if not results:
             raise InputError(f"{path}: no cell has finished; go on with `eavesplit run {study.name} --resume {path}`")
@@ -58,6 +60,8 @@ def command(name: str, settings: Settings) -> str:
             words += [f"--{key.replace('_', '-')}", str(value)]
     if settings.tls:
         words.append("--tls")
+    if settings.link:
+        words += ["--link", spelled(settings.link)]
     for key, value in settings.options.items():
         words += ["--set", f"{key}={value}"]
     return " ".join(words)
@@ -78,6 +82,9 @@ def headline(results: Sequence[CellResult]) -> list[str]:
             f"{result.cell.title}: {frames['answered']} of {frames['sent']} frames answered, "
             f"{frames['captured']} captured, {frames['inverted']} inverted; {metric}: {', '.join(found) or 'none'}"
         )
+        measured = link_probe.line(result.summary.get("link_measured", {}))
+        if measured:
+            lines.append(f"  {measured}")
     used = [usage for result in results for usage in result.summary["processes"].values()]
     lines.append(
         f"processes: {sum(u['cpu_s'] for u in used):.0f} CPU-seconds, largest {max(u['peak_mb'] for u in used):.0f} MB"
@@ -92,11 +99,12 @@ def _result(cells: Mapping[str, Cell], folder: RunFolder) -> CellResult:
     return CellResult(cell, folder.path, folder.read_summary())
 
 
-def _page(result: CellResult, paper: Mapping[str, Mapping[str, float]]) -> CellPage:
+def page(result: CellResult, paper: Mapping[str, Mapping[str, float]], title: str = "") -> CellPage:
+    """One cell of a report; its own title unless another is given."""
     folder, stream = RunFolder(result.folder), result.cell.stream
     settings: dict[str, Any] = {"split": stream.split, **stream.victim_settings}
     return CellPage(
-        result.cell.title,
+        title or result.cell.title,
         folder,
         result.summary,
         victim(stream.victim).modality,

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -18,7 +19,7 @@ from wire.errors import FrameError, InputError, SessionRefused, WireError
 from wire.handshake import Offer, Opened
 from wire.payload import Payload
 from wire.peer import Closed, Pulse
-from wire.reply import Replies, Reply, ReplyTiming, Slot, Stamps
+from wire.reply import Replies, Reply, ReplyTiming, Slot, Stamps, Turn
 from wire.tls import TlsFiles, channel_credentials
 from wire.transfer import pack
 
@@ -79,7 +80,6 @@ class EdgeClient:
         self._stub = self._channel.stream_stream(METHOD, request_serializer=None, response_deserializer=None)
         self._on_event = on_event
         self._changed = threading.Condition()
-        self._turn = threading.Lock()  # turns go up one after the other
         self._slots: dict[int, Slot] = {}
         self._error: WireError | None = None
         self._closing = self._goodbye = False
@@ -117,16 +117,18 @@ class EdgeClient:
         *,
         reply_timeout: float | None = None,
     ) -> Replies:
-        """Queue one turn and return its replies; blocks while too much is unanswered.
+        """Queue one turn and return its replies; blocks while too much of earlier turns is unanswered.
 
-        exchange: the frame's number. parts: may be lazy; each is asked for when the one before was queued. Tensors
-        must not change until their part is answered. reply_timeout: seconds that each ``next`` of the replies waits
-        before it raises FrameError ``TIMEOUT``. InputError for a payload that cannot travel.
+        Later parts of the turn that find no room go up while its replies are taken. exchange: the frame's number.
+        parts: may be lazy; each is asked for once, when there is room for it. Tensors must not change until their part
+        is answered. reply_timeout: seconds that each ``next`` of the replies waits before it raises FrameError
+        ``TIMEOUT``. InputError for a payload that cannot travel, here or from ``next``.
         """
-        count = len(parts)
-        with self._turn:
-            slots = [self._submit(parts[part], exchange, turn, part, count, stamps) for part in range(count)]
-        return Replies(self._await, slots, reply_timeout)
+        sending = Turn(exchange, turn, parts, stamps)
+        if not sending.all_queued:
+            self._make_room()
+            self._queue(sending)
+        return Replies(sending, lambda turn: self._fetch(turn, reply_timeout))
 
     def counters(self) -> dict[str, int]:
         """What has happened so far; bytes as handed to gRPC (framed) and of payload."""
@@ -168,22 +170,40 @@ class EdgeClient:
                 thread.join()
         self._channel.close()
 
-    def _submit(self, payload: Payload, exchange: int, turn: int, part: int, parts: int, stamps: Stamps) -> Slot:
-        start = time.monotonic_ns()
-        piece_bytes = self._offer.piece_bytes
-        outgoing = pack(payload, piece_bytes, exchange=exchange, turn=turn, part=part, parts=parts, crc=self._crc)
-        header = outgoing.header
-        header.t_capture_ns, header.t_head_ns, header.t_defend_ns = stamps.capture_ns, stamps.head_ns, stamps.defend_ns
-        slot = Slot(exchange, start)
+    def _make_room(self) -> None:
         with self._changed:
-            if not self._session.has_room(outgoing.nbytes):
+            if not self._session.has_room:
                 self._counts["credit_waits"] += 1
-                self._wait(lambda: self._session.has_room(outgoing.nbytes), None)
+                self._wait(lambda: self._session.has_room, None)
+            self._alive()
+
+    def _queue(self, turn: Turn) -> None:
+        """Queue parts of ``turn`` while there is room."""
+        while not turn.all_queued and self._session.has_room:
+            turn.slots.append(self._submit(turn, turn.queued))
+            turn.queued += 1
+
+    def _submit(self, turn: Turn, part: int) -> Slot:
+        slot = Slot(turn.exchange, time.monotonic_ns())
+        outgoing = pack(
+            turn.parts[part],
+            self._offer.piece_bytes,
+            exchange=turn.exchange,
+            turn=turn.number,
+            part=part,
+            parts=len(turn.parts),
+            crc=self._crc,
+        )
+        header, stamps = outgoing.header, turn.stamps
+        header.t_capture_ns, header.t_head_ns, header.t_defend_ns = stamps.capture_ns, stamps.head_ns, stamps.defend_ns
+        with self._changed:
             self._alive()
             limit = self._opened.max_transfer_bytes if self._opened else 0
             if outgoing.nbytes > limit:
-                text = f"part {part} of turn {turn} has {outgoing.nbytes} bytes; the cloud accepts at most {limit}"
-                slot.outcome = FrameError("TOO_LARGE", text, exchange)
+                text = (
+                    f"part {part} of turn {turn.number} has {outgoing.nbytes} bytes; the cloud accepts at most {limit}"
+                )
+                slot.outcome = FrameError("TOO_LARGE", text, turn.exchange)
                 self._counts["failed"] += 1
                 return slot
             self._slots[self._session.submit(outgoing, time.monotonic_ns())] = slot
@@ -191,17 +211,32 @@ class EdgeClient:
             self._changed.notify_all()
         return slot
 
-    def _await(self, slot: Slot, timeout: float | None) -> Reply:
-        with self._changed:
-            if slot.outcome is None:
-                self._wait(lambda: slot.outcome is not None, timeout)
-            outcome = slot.outcome
-            if outcome is None:
+    def _fetch(self, turn: Turn, timeout: float | None) -> Reply:
+        """The reply to the oldest part of ``turn``; queues more of its parts whenever there is room."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            self._queue(turn)
+            with self._changed:
+                slot = turn.slots[0] if turn.slots else None
+                if slot is None or slot.outcome is None:
+                    left = None if end is None else max(0.0, end - time.monotonic())
+                    self._wait(partial(self._moved, turn, slot), left)
+                if slot is not None and slot.outcome is not None:
+                    turn.slots.popleft()
+                    return self._take(slot, slot.outcome)
                 self._alive()
-                slot.left = True
-                raise FrameError("TIMEOUT", f"no reply within {timeout:g} s", slot.exchange)
-            self._session.inflow.taken(slot.nbytes)
-            self._changed.notify_all()
+                if slot is not None and end is not None and time.monotonic() >= end:
+                    turn.slots.popleft()
+                    slot.left = True
+                    raise FrameError("TIMEOUT", f"no reply within {timeout:g} s", turn.exchange)
+
+    def _moved(self, turn: Turn, slot: Slot | None) -> bool:
+        answered = slot is not None and slot.outcome is not None
+        return answered or (not turn.all_queued and self._session.has_room)
+
+    def _take(self, slot: Slot, outcome: Reply | FrameError) -> Reply:
+        self._session.inflow.taken(slot.nbytes)
+        self._changed.notify_all()
         if isinstance(outcome, FrameError):
             raise outcome
         return outcome

@@ -87,9 +87,10 @@ class EdgeSession(Peer):
         """Payload bytes that are kept until they are answered."""
         return self.outbox.nbytes
 
-    def has_room(self, nbytes: int) -> bool:
-        """Whether a transfer of ``nbytes`` may be submitted now."""
-        return not self.outbox.entries or self.outbox.nbytes + nbytes <= UNANSWERED_WINDOWS * self._window
+    @property
+    def has_room(self) -> bool:
+        """Whether another transfer may be submitted now."""
+        return self.outbox.nbytes < UNANSWERED_WINDOWS * self._window
 
     def submit(self, outgoing: Outgoing, now_ns: int) -> int:
         """Queue a transfer; returns its id."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wire.errors import FrameError
 from wire.payload import Payload
@@ -86,24 +86,41 @@ class Slot:
     left: bool = False
 
 
+@dataclass
+class Turn:
+    """One turn on its way: ``queued`` of its parts were handed to the session; ``slots`` await their replies."""
+
+    exchange: int
+    number: int
+    parts: Sequence[Payload]
+    stamps: Stamps
+    queued: int = 0
+    slots: deque[Slot] = field(default_factory=deque)
+
+    @property
+    def all_queued(self) -> bool:
+        """Whether no part is left to be queued."""
+        return self.queued >= len(self.parts)
+
+
 class Replies(Iterator[Reply]):
     """The replies to one turn, in order, one for each part; each is waited for when it is asked for.
 
-    ``next`` raises FrameError where the cloud answered that part with an error; the parts after it can still be asked
-    for. It raises SessionRefused or WireError when the session is over.
+    Parts that had no room when the turn was sent go up while the replies to earlier ones are taken, so all replies must
+    be asked for. ``next`` raises FrameError where the cloud answered that part with an error; the parts after it can
+    still be asked for. It raises SessionRefused or WireError when the session is over.
     """
 
-    def __init__(
-        self, wait: Callable[[Slot, float | None], Reply], slots: Sequence[Slot], timeout: float | None = None
-    ) -> None:
-        self._wait, self._timeout = wait, timeout
-        self._slots = deque(slots)
+    def __init__(self, turn: Turn, fetch: Callable[[Turn], Reply]) -> None:
+        self._turn, self._fetch = turn, fetch
+        self._taken = 0
 
     def __len__(self) -> int:
         """Replies that are still to be asked for."""
-        return len(self._slots)
+        return len(self._turn.parts) - self._taken
 
     def __next__(self) -> Reply:
-        if not self._slots:
+        if not len(self):
             raise StopIteration
-        return self._wait(self._slots.popleft(), self._timeout)
+        self._taken += 1
+        return self._fetch(self._turn)

@@ -21,7 +21,8 @@ class Settings:
     """What a user asked for; every study reads the same words.
 
     data: folders of the user's own data (none: procedural). frames: at most so many a cell (0: the study's own number).
-    splits: split points to run (none: the study's own). options: a study's own settings, by name.
+    splits: split points to run (none: the study's own). link: a profile of ``wire.profiles``, or the link's own
+    settings (``rate_mbps``, ``delay_ms``, ``jitter_ms``; ``up``, ``down``). options: a study's own settings, by name.
     """
 
     profile: Profile = "quick"
@@ -33,6 +34,7 @@ class Settings:
     record: Literal["full", "features", "heads", "none"] = "full"
     record_gb: float = 2.0
     tls: bool = False
+    link: str | Mapping[str, Any] = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

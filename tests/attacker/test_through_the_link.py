@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -50,6 +51,18 @@ def launch(*arguments: str) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
     process = subprocess.Popen([sys.executable, "-m", *arguments], stdout=subprocess.PIPE, env=environment, cwd=ROOT)
     assert process.stdout is not None
     return process, json.loads(process.stdout.readline())
+
+
+def settled(port: int, highest: int) -> dict[str, Any]:
+    """The listener's state once it has heard of frame ``highest`` and nothing has come for half a second."""
+    deadline, before = time.monotonic() + 30, None
+    while True:
+        state: dict[str, Any] = httpx.get(f"http://127.0.0.1:{port}/state").json()
+        if state == before and state["sessions"] and state["sessions"][0]["highest"] == highest:
+            return state
+        assert time.monotonic() < deadline, state
+        before = state
+        time.sleep(0.5)
 
 
 @pytest.fixture
@@ -97,13 +110,7 @@ def test_what_was_sent_is_captured_or_missed(
             features(frame).tensors["a"].sum().item()
         )
     client.close()
-    deadline = time.monotonic() + 20
-    while True:
-        state = httpx.get(f"http://127.0.0.1:{ready['control']}/state").json()
-        if state["sessions"] and state["sessions"][0]["closed"]:
-            break
-        assert time.monotonic() < deadline, state
-        time.sleep(0.1)
+    state = settled(ready["control"], highest=sent - 1)
     assert state["captured"] + state["missed"] == sent
     assert state["sessions"][0]["victim"] == "toy"
     assert state["missed"] == 0 if not killed else state["missed"] <= 12

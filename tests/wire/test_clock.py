@@ -8,7 +8,10 @@ from wire.clock import UNKNOWN, ProbeTimes, estimate
 
 
 def test_one_probe_by_hand():
-    """Edge 100, way 30, cloud 1130 (offset 1000), 5 there, way 10: back at 145. ((1030)+(990))/2 = 1010, (45-5)/2 = 20."""
+    """Sent at 100, 30 on the way, there at 1130 (offset 1000), 5 inside, 10 on the way back, back at 145.
+
+    (1030 + 990) / 2 = 1010 and (45 - 5) / 2 = 20.
+    """
     found = estimate([ProbeTimes(100, 1130, 1135, 145)])
     assert (found.offset_ns, found.bound_ns) == (1010, 20)
 

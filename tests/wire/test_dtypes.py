@@ -9,8 +9,18 @@ from wire.pb import frame_pb2 as pb
 
 
 def test_every_code_of_the_protocol_has_a_dtype_of_the_same_name():
-    names = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int32: "I32", torch.int16: "I16",
-             torch.uint8: "U8", torch.int64: "I64", torch.int8: "I8", torch.float64: "F64", torch.bool: "BOOL"}  # fmt: skip
+    names = {
+        torch.float32: "F32",
+        torch.float16: "F16",
+        torch.bfloat16: "BF16",
+        torch.int32: "I32",
+        torch.int16: "I16",
+        torch.uint8: "U8",
+        torch.int64: "I64",
+        torch.int8: "I8",
+        torch.float64: "F64",
+        torch.bool: "BOOL",
+    }
     assert {dtype: pb.DType.Name(code) for dtype, code in dtypes.CODES.items()} == names
     assert set(dtypes.DTYPES) == set(pb.DType.values()) - {pb.DTYPE_UNSPECIFIED}
 

@@ -16,7 +16,7 @@ from wire.payload import Payload
 from wire.peer import Pulse
 
 PIECE = 64 << 10
-OFFER = dict(victim="v", split="s", weights_sha256=b"w" * 32, config_sha256=b"c" * 32, layouts=("dense",))
+OFFER = {"victim": "v", "split": "s", "weights_sha256": b"w" * 32, "config_sha256": b"c" * 32, "layouts": ("dense",)}
 
 
 def payload(generator, nbytes):

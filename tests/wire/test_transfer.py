@@ -27,10 +27,8 @@ def tensors(draw):
         raw &= 1
     flat = torch.from_numpy(raw).view(dtype) if raw.size else torch.empty(0, dtype=dtype)
     tensor = flat.reshape(shape)
-    if draw(st.booleans()):
-        tensor = (
-            tensor.permute(*reversed(range(tensor.dim()))) if tensor.dim() > 1 else tensor.flip(0) if shape else tensor
-        )
+    if draw(st.booleans()) and shape:
+        tensor = tensor.permute(*reversed(range(tensor.dim())))[..., ::2]
     return tensor
 
 
@@ -239,7 +237,7 @@ def test_an_incomplete_transfer_has_no_payload(header):
 def test_what_is_not_finite_is_refused_on_request(payload):
     assembly = receive(pack(payload, 64))
     assembly.payload()
-    with pytest.raises(DecodeError, match="not.finite|not-a-number"):
+    with pytest.raises(DecodeError, match=r"not finite|not-a-number"):
         assembly.payload(finite=True)
 
 

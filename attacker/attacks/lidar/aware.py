@@ -18,7 +18,14 @@ from torch.nn import functional as F
 
 from attacker.attacks.base import Grants, Inverter, Needs, SessionInfo
 from attacker.attacks.lidar.chain import Chain
-from attacker.attacks.lidar.concretizer import Restorer, read_weights, split_name, victim_backbone, write_weights
+from attacker.attacks.lidar.concretizer import (
+    Restorer,
+    read_weights,
+    split_name,
+    switch,
+    victim_backbone,
+    write_weights,
+)
 from attacker.attacks.lidar.data import TAPS, Item, Level, Wedges, encode
 from attacker.attacks.lidar.network import Guess
 from attacker.attacks.lidar.sieve import Sieve
@@ -29,6 +36,7 @@ from attacker.attacks.lidar.transmitted import Transmitted
 from victims.base import Progress, Sample, weights_folder
 from victims.lidar.backbone import VoxelBackBone8x
 from victims.lidar.weights import install
+from wire.errors import InputError
 from wire.seeds import generator
 
 SIEVE = (0.3, 0.5, 0.7)
@@ -133,15 +141,23 @@ class ConcretizerAware:
         set_dtype(model, torch.float32)
 
     def open(self, session: SessionInfo, grants: Grants) -> Inverter:
-        """An inverter with the weights of ``grants.files["inverter"]``, or the shipped ones of the split point."""
+        """An inverter with the weights of ``grants.files["inverter"]``, or the shipped ones of the split point.
+
+        ``grants.settings``: ``prune`` and ``cover``, true or false, go before the attack's own.
+        """
         shipped = weights_folder() / f"{self.name}-{split_name(session.split)}.safetensors"
         model = load_aware(grants.files.get("inverter", shipped))
 
         def believe(heard: Transmitted) -> Guess:
+            if heard.depth != model.chain.depth:
+                raise InputError(
+                    f"{self.name}: payload at depth {heard.depth}; these weights accept {model.chain.depth}"
+                )
             _, guess = model.sieve(heard.coords, heard.features, heard.levels[heard.depth])
             return model.sieve.believed(guess)
 
-        return Restorer(self.name, model.chain, prune=self.prune, cover=self.cover, believe=believe)
+        prune, cover = switch(grants, "prune", self.prune), switch(grants, "cover", self.cover)
+        return Restorer(self.name, model.chain, prune=prune, cover=cover, believe=believe)
 
 
 def begin(chain: Chain, seed: int) -> Aware:

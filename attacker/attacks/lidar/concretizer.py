@@ -55,9 +55,13 @@ class Concretizer:
         return save_chain(chain, work / f"{self.name}-{split}.safetensors", card)
 
     def open(self, session: SessionInfo, grants: Grants) -> Inverter:
-        """An inverter with the weights of ``grants.files["inverter"]``, or the shipped ones of the split point."""
-        path = grants.files.get("inverter", weights_folder() / f"concretizer-{split_name(session.split)}.safetensors")
-        return Restorer(self.name, load_chain(path), prune=self.prune, cover=self.cover)
+        """An inverter with the weights of ``grants.files["inverter"]``, or the shipped ones of the split point.
+
+        ``grants.settings``: ``prune`` and ``cover``, true or false, go before the attack's own.
+        """
+        path = grants.files.get("inverter", weights_folder() / f"{self.name}-{split_name(session.split)}.safetensors")
+        prune, cover = switch(grants, "prune", self.prune), switch(grants, "cover", self.cover)
+        return Restorer(self.name, load_chain(path), prune=prune, cover=cover)
 
 
 Believe = Callable[[Transmitted], Guess]
@@ -95,6 +99,14 @@ class Restorer(FrameByFrame):
             meta[f"generated_{name}"], meta[f"kept_{name}"] = generated, kept
             meta[f"threshold_{name}"] = chain.thresholds[level]
         return Reconstruction(frame.session, (frame.frame,), self._attack, {"points": points}, meta)
+
+
+def switch(grants: Grants, name: str, default: bool) -> bool:
+    """A setting that is true or false. InputError for anything else."""
+    value = grants.settings.get(name, default)
+    if not isinstance(value, bool):
+        raise InputError(f"attack setting {name} is {value!r}; accepted: true or false")
+    return value
 
 
 def split_name(split: Meta) -> str:

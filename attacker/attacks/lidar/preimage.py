@@ -14,6 +14,7 @@ from attacker.attacks.base import CapturedFrame, Grants, Inverter, Needs, Recons
 from attacker.attacks.lidar.coordinates import FrameByFrame, Untrained
 from attacker.attacks.lidar.sites import DOWNSAMPLINGS, Ints, consistent, unkey
 from attacker.attacks.lidar.transmitted import Transmitted, level_name, transmitted
+from wire.errors import InputError
 from wire.payload import Meta
 from wire.seeds import generator
 
@@ -37,8 +38,8 @@ def preimage(heard: Transmitted) -> tuple[Ints, dict[str, Meta]]:
 
 
 class _Inverter(FrameByFrame):
-    def __init__(self, attack: str, limit: int) -> None:
-        self._attack, self._limit = attack, limit
+    def __init__(self, attack: str, limit: int, seed: int) -> None:
+        self._attack, self._limit, self._seed = attack, limit, seed
 
     def observe(self, frames: Sequence[CapturedFrame]) -> Sequence[Reconstruction]:
         out = []
@@ -48,7 +49,7 @@ class _Inverter(FrameByFrame):
             sampled = len(flat) > self._limit
             meta: dict[str, Meta] = {"voxels": len(flat), "sampled": sampled, **counts}
             if sampled:
-                rng = generator(0, "attack.preimage", 0, frame.frame)
+                rng = generator(self._seed, "attack.preimage", 0, frame.frame)
                 flat = flat[rng.choice(len(flat), self._limit, replace=False)]
             points = heard.points(unkey(np.sort(flat), heard.levels[0].shape))
             meta["points"] = len(points)
@@ -67,5 +68,8 @@ class Preimage(Untrained):
         self.limit = limit
 
     def open(self, session: SessionInfo, grants: Grants) -> Inverter:
-        """An inverter for any LiDAR split point."""
-        return _Inverter(self.name, self.limit)
+        """An inverter for any LiDAR split point. ``grants.settings``: ``seed`` of the sample, a whole number >= 0."""
+        seed = grants.settings.get("seed", 0)
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise InputError(f"attack setting seed is {seed!r}; accepted: a whole number from 0")
+        return _Inverter(self.name, self.limit, seed)

@@ -45,8 +45,7 @@ class Strided:
     def shrink(self, shape: Zyx) -> Zyx:
         """Shape of the output grid over an input grid of ``shape``."""
         z, y, x = (
-            (n + 2 * p - k) // s + 1
-            for n, k, s, p in zip(shape, self.kernel, self.stride, self.padding, strict=True)
+            (n + 2 * p - k) // s + 1 for n, k, s, p in zip(shape, self.kernel, self.stride, self.padding, strict=True)
         )
         return z, y, x
 
@@ -273,12 +272,12 @@ def submanifold(coords: Ints, shape: Zyx) -> Rulebook:
             valid = inside & (x + dx >= 0) & (x + dx < shape[2])
             # The three wanted keys are consecutive numbers, so they lie within three rows of the first.
             for ahead in range(3):
-                at = np.minimum(start + ahead, count - 1)
-                hit = np.flatnonzero(valid & (key[at] == base + dx)) if count else every
+                near = np.flatnonzero(valid & (start + ahead < count))
+                hit = near[key[start[near] + ahead] == base[near] + dx]
                 if len(hit):
                     tap = ((dz + 1) * 3 + dy + 1) * 3 + dx + 1
-                    _add(pairs, tap, at[hit], hit)
-                    _add(pairs, 26 - tap, hit, at[hit])
+                    _add(pairs, tap, start[hit] + ahead, hit)
+                    _add(pairs, 26 - tap, hit, start[hit] + ahead)
     return Rulebook(tuple((tap, *pairs[tap]) for tap in sorted(pairs)), count, count)
 
 

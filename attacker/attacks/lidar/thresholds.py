@@ -52,9 +52,7 @@ def choose(chain: Chain, items: Sequence[Item], grids: Sequence[Grid], distance:
     return best[0]
 
 
-def last_scores(
-    chain: Chain, top: Guess, item: Item, grids: Sequence[Grid], distance: float
-) -> NDArray[np.float64]:
+def last_scores(chain: Chain, top: Guess, item: Item, grids: Sequence[Grid], distance: float) -> NDArray[np.float64]:
     """F1 at ``distance`` for each of :data:`LAST`, float64: one pass of the chain from ``top``."""
     last: list[tuple[Guess, Candidates]] = []
 

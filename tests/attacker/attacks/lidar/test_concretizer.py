@@ -73,14 +73,19 @@ def test_the_rules_are_switches(fitted, capture, streamed):
     metas = {}
     for prune in (True, False):
         for cover in (True, False):
-            attack = Concretizer(prune=prune, cover=cover)
-            (found,) = attack.open(session(), Grants(files={"inverter": fitted})).observe([frame])
+            granted = Grants(files={"inverter": fitted}, settings={"prune": prune, "cover": cover})
+            (found,) = Concretizer().open(session(), granted).observe([frame])
             metas[prune, cover] = found
             assert (found.meta["prune"], found.meta["cover"]) == (prune, cover)
     assert metas[False, True].meta["generated_f0"] > metas[True, True].meta["generated_f0"]
     assert metas[True, True].meta["kept_f0"] >= metas[True, False].meta["kept_f0"]
     plain, ruled = metas[True, False].arrays["points"], metas[True, True].arrays["points"]
     assert cKDTree(ruled).query(plain)[0].max() < 1e-6  # covering only adds
+
+
+def test_a_switch_that_is_neither_on_nor_off_is_refused(fitted):
+    with pytest.raises(InputError, match="cover is 'no'; accepted: true or false"):
+        Concretizer().open(session(), Grants(files={"inverter": fitted}, settings={"cover": "no"}))
 
 
 def test_an_empty_payload_gives_an_empty_reconstruction(fitted):
@@ -118,7 +123,7 @@ def test_training_without_the_victims_weights_or_with_too_few_scans_is_refused(s
     with pytest.raises(InputError, match="none were granted"):
         Concretizer().fit(scans, Grants(), tmp_path, silent)
     grants = Grants(files={"weights": victim_weights}, settings={"split": "conv2.0"})
-    with pytest.raises(InputError, match="2 scans .* at least 5"):
+    with pytest.raises(InputError, match=r"2 scans .* at least 5"):
         Concretizer().fit(scans[:2], grants, tmp_path, silent)
 
 

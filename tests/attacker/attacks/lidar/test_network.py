@@ -37,9 +37,7 @@ def test_the_transposed_convolution_is_torchs_at_the_candidates_with_its_gradien
         padding=layer.padding,
         output_padding=tuple(
             n - ((o - 1) * s - 2 * p + k)
-            for n, o, s, p, k in zip(
-                SHAPE, layer.shrink(SHAPE), layer.stride, layer.padding, layer.kernel, strict=True
-            )
+            for n, o, s, p, k in zip(SHAPE, layer.shrink(SHAPE), layer.stride, layer.padding, layer.kernel, strict=True)
         ),
     )
     z, y, c = torch.from_numpy(options.coords).unbind(1)
@@ -78,7 +76,8 @@ def test_a_block_starts_at_the_adjoint_of_the_victims_layer():
     options = candidates(parents, layer, SHAPE)
     f = torch.rand(len(parents), 64)
     hidden = torch.zeros(len(parents), block.up.weight.shape[1] - 64)
-    found = block.up(torch.cat([hidden, f], 1), indices(options.rules), len(options))[:, :64]
+    with torch.no_grad():
+        found = block.up(torch.cat([hidden, f], 1), indices(options.rules), len(options))[:, :64]
     # The adjoint of a strided convolution is torch's transposed convolution with the same weights (out, in, k, k, k).
     same = (weight * gain.view(-1, 1, 1, 1, 1)).permute(0, 4, 1, 2, 3)
     strided = F.conv3d(torch.zeros(1, 64, *SHAPE), same, stride=layer.stride, padding=layer.padding)
@@ -93,10 +92,10 @@ def test_a_block_starts_at_the_adjoint_of_the_victims_layer():
     wanted = dense[0, :, z, y, c].T
     ratio = float((found * wanted).sum() / wanted.square().sum())
     assert ratio > 0
-    assert torch.allclose(found, ratio * wanted, atol=1e-4)
+    assert torch.allclose(found, ratio * wanted, atol=1e-3 * float(found.abs().max()))
 
 
-# Centre of output (1, 2, 3)'s window in voxels, from strides and paddings by hand (papers: depth 3 has no padding in z).
+# Centre of output (1, 2, 3)'s window in voxels, from strides and paddings by hand (no padding in z at depth 3).
 @pytest.mark.parametrize(
     ("level", "voxel"), [(0, (1, 2, 3)), (1, (2, 4, 6)), (2, (4, 8, 12)), (3, (12, 16, 24)), (4, (28, 16, 24))]
 )
