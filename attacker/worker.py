@@ -110,7 +110,10 @@ class Worker(threading.Thread):
                 "invert": spent_ms / len(work.windows),
             }
             self._store.add(
-                replace(item, attack=work.attack), incarnation=entry.frame.incarnation, t_captured_ns=entry.frame.t_last_ns, times_ms=times
+                replace(item, attack=work.attack),
+                incarnation=entry.frame.incarnation,
+                t_captured_ns=entry.frame.t_last_ns,
+                times_ms=times,
             )
 
     def _finish(self, work: Work) -> None:

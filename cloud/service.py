@@ -60,7 +60,9 @@ class Tails:
 
     def _check(self, opening: Opening) -> Cut:
         if opening.victim != self._config.victim:
-            raise SessionRefused("UNKNOWN_VICTIM", f"{opening.victim!r} is not served here; served: {self._config.victim}")
+            raise SessionRefused(
+                "UNKNOWN_VICTIM", f"{opening.victim!r} is not served here; served: {self._config.victim}"
+            )
         cut = self._cuts.get(opening.split)
         if cut is None:
             served = ", ".join(self._cuts)
@@ -79,7 +81,9 @@ class Tails:
         accepts = cut.tail().accepts
         unknown = sorted(set(opening.layouts) - accepts)
         if unknown:
-            raise SessionRefused("BAD_LAYOUT", f"layout {unknown[0]!r}; this tail accepts: {', '.join(sorted(accepts))}")
+            raise SessionRefused(
+                "BAD_LAYOUT", f"layout {unknown[0]!r}; this tail accepts: {', '.join(sorted(accepts))}"
+            )
         return cut
 
 

@@ -33,7 +33,9 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(name, lambda *_: stop.set())
     try:
         edge = Edge(read(EdgeConfig, arguments.config))
-        counters = edge.run(stop, on_ready=lambda port: print(json.dumps({"ready": "edge", "control": port}), flush=True))
+        counters = edge.run(
+            stop, on_ready=lambda port: print(json.dumps({"ready": "edge", "control": port}), flush=True)
+        )
     except EavesplitError as error:
         print(f"edge: {error}", file=sys.stderr)
         return 2

@@ -176,4 +176,3 @@ class Driver:
         for reply in replies:
             heard.append(reply)
             yield reply.payload
-

@@ -54,7 +54,9 @@ def run_cell(study: str, cell: Cell, folder: RunFolder, progress: Progress) -> C
 
     scores = score_run(folder, measure, settings.seed, on_scored)
     heard = streamed["attacker"]
-    frames = count_frames(folder, _listener(folder, heard), [a.row for a in settings.attacks], live=settings.mode == "live")
+    frames = count_frames(
+        folder, _listener(folder, heard), [a.row for a in settings.attacks], live=settings.mode == "live"
+    )
     described = {
         "study": study,
         "victim": settings.victim,
@@ -82,7 +84,7 @@ def run_cell(study: str, cell: Cell, folder: RunFolder, progress: Progress) -> C
 
 
 def _listener(folder: RunFolder, heard: Mapping[str, Any]) -> Listener:
-    """The listener's side of the sums. A frame that crossed twice (the edge was killed before its answer) counts once.
+    """The listener's side of the sums. A frame that crossed twice (its edge died before the answer) counts once.
 
     Missed are the holes that the listener counted itself, and what was sent after the last frame it heard. RunError when
     its count of holes is not what its record shows.

@@ -26,12 +26,19 @@ def checks() -> Iterator[Check]:
     """Every check, cheap ones first."""
     version = sys.version_info
     fits = (3, 11) <= version[:2] < (3, 13)
-    yield Check("python", "ok" if fits else "bad", sys.version.split()[0], "" if fits else "install Python 3.11 or 3.12")
+    yield Check(
+        "python", "ok" if fits else "bad", sys.version.split()[0], "" if fits else "install Python 3.11 or 3.12"
+    )
     cores = len(os.sched_getaffinity(0))
     yield Check("cores", "ok" if cores >= 2 else "note", str(cores), "" if cores >= 2 else "2 are recommended")
     yield _memory()
     free = shutil.disk_usage(Path.cwd()).free / 1e9
-    yield Check("disk", "ok" if free > 5 else "note", f"{free:.0f} GB free here", "" if free > 5 else "runs keep up to 2 GB each")
+    yield Check(
+        "disk",
+        "ok" if free > 5 else "note",
+        f"{free:.0f} GB free here",
+        "" if free > 5 else "runs keep up to 2 GB each",
+    )
     yield from _packages()
     yield _gpu()
     yield _landlock()
@@ -43,14 +50,18 @@ def checks() -> Iterator[Check]:
         ("docker", "compose demo", "docker.io"),
     ):
         there = shutil.which(tool)
-        yield Check(tool, "ok" if there else "note", there or f"absent ({why})", "" if there else f"apt-get install {package}")
+        yield Check(
+            tool, "ok" if there else "note", there or f"absent ({why})", "" if there else f"apt-get install {package}"
+        )
 
 
 def _memory() -> Check:
     import psutil
 
     total = psutil.virtual_memory().total / 1e9
-    return Check("memory", "ok" if total >= 8 else "note", f"{total:.0f} GB", "" if total >= 8 else "8 GB are recommended")
+    return Check(
+        "memory", "ok" if total >= 8 else "note", f"{total:.0f} GB", "" if total >= 8 else "8 GB are recommended"
+    )
 
 
 def _packages() -> Iterator[Check]:

@@ -54,4 +54,3 @@ def execute(name: str, settings: Settings, root: Path, resume: Path | None, prog
         folder.write_summary(summarize_study(name, {r.cell.id: r.summary for r in results}))
     report = write_report(folder, study, results)
     return Finished(folder, report, headline(results))
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from attacker.knowledge import KnowledgeCard
 from attacker.registry import attack as find
@@ -76,8 +77,8 @@ def _source(path: Path) -> Path:
     raise InputError(f"{path}: no capture in it; expected a run folder, or a folder of NNNN.mcap written by a listener")
 
 
-def _session(folder: Path) -> dict[str, object]:
-    found: dict[str, object] = {}
+def _session(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     frames = 0
     for item in record.read(folder):
         if item.topic == "session":
@@ -97,7 +98,7 @@ def _choice(name: str, split: str) -> AttackChoice:
     return AttackChoice(name)
 
 
-def _victim_settings(source: Path) -> dict[str, object]:
+def _victim_settings(source: Path) -> dict[str, Any]:
     if not (source / "run.toml").is_file():
         return {}
     stream = RunFolder.open(source).config.get("stream", {})

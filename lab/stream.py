@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from wire.tls import make_certificates
-
 from attacker.knowledge import KnowledgeCard
 from lab.supervisor import Role, Usage
 from wire.errors import RunError
+from wire.tls import make_certificates
 
 STALL_S = 120.0
 """No frame answered or inverted for so long: the run is given up with the state of every process."""

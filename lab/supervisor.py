@@ -119,7 +119,7 @@ class Role:
             _signal(self._process, signal.SIGKILL)
 
     def _live(self) -> None:
-        """Every life of the process, in one thread: the kernel's death signal follows the thread that starts a child."""
+        """Every life of the process, in one thread: the kernel's death signal follows the thread that began a child."""
         while True:
             process = self._spawn()
             self._listen(process)

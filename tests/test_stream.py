@@ -1,4 +1,4 @@
-"""The main job over real processes and sockets, with an untrained victim: nothing is lost, nothing bypasses the wire."""
+"""The main job over real processes and sockets, untrained victim: nothing is lost, nothing bypasses the wire."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from attacker.attacks.lidar.sites import window_centres
 from attacker.knowledge import KnowledgeCard
 from lab.cell import run_cell
@@ -36,7 +37,9 @@ SETTINGS = StreamSettings(
 )
 
 
-def stream(settings: StreamSettings, folder: Path, while_running: Callable[[Stream], None] | None = None) -> StreamResult:
+def stream(
+    settings: StreamSettings, folder: Path, while_running: Callable[[Stream], None] | None = None
+) -> StreamResult:
     with Stream(settings, folder) as running:
         if while_running is not None:
             threading.Thread(target=while_running, args=(running,), daemon=True).start()

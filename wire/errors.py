@@ -1,13 +1,13 @@
 """The project's errors, in one tree::
 
-    EavesplitError
-    ├── InputError            what a user or a file gave is not acceptable (one line, exit code 2)
-    │   └── MissingExtraError an optional dependency is absent; the text is the command that installs it
-    ├── WireError             the stream itself
-    │   ├── DecodeError       bytes that are no message, header or payload of ours
-    │   ├── SessionRefused    the cloud refused to open the session (code and reason)
-    │   └── FrameError        one transfer failed; the stream goes on
-    └── RunError              a run's sums do not hold, or a process did not come up
+EavesplitError
+├── InputError            what a user or a file gave is not acceptable (one line, exit code 2)
+│   └── MissingExtraError an optional dependency is absent; the text is the command that installs it
+├── WireError             the stream itself
+│   ├── DecodeError       bytes that are no message, header or payload of ours
+│   ├── SessionRefused    the cloud refused to open the session (code and reason)
+│   └── FrameError        one transfer failed; the stream goes on
+└── RunError              a run's sums do not hold, or a process did not come up
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a study. ``id`` is a digest of the resolved settings: a resumed study finds its finished cells by it."""
+    """One run of a study. ``id`` is a digest of its resolved settings: a resumed study finds finished cells by it."""
 
     title: str
     stream: StreamSettings

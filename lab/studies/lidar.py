@@ -22,8 +22,10 @@ def concretizer(split: str, label: str = "", **settings: Any) -> AttackChoice:
     """The inversion attack with the shipped weights of a split point."""
     path = weights_folder() / f"concretizer-{split}.safetensors"
     if not path.is_file():
-        raise InputError(f"concretizer has no weights for {split}: {path.name} is not in weights/; train them with "
-                         f"`eavesplit train concretizer --split {split}`")
+        raise InputError(
+            f"concretizer has no weights for {split}: {path.name} is not in weights/; train them with "
+            f"`eavesplit train concretizer --split {split}`"
+        )
     return AttackChoice("concretizer", label, settings, {"inverter": path})
 
 
@@ -31,8 +33,9 @@ def aware(split: str) -> AttackChoice:
     """The variant that was trained under the defenses; shipped for ``conv3.0``."""
     path = weights_folder() / f"concretizer-aware-{split}.safetensors"
     if not path.is_file():
-        raise InputError(f"concretizer-aware has no weights for {split}: {path.name} is not in weights/; there are some "
-                         "for conv3.0")
+        raise InputError(
+            f"concretizer-aware has no weights for {split}: {path.name} is not in weights/; there are some for conv3.0"
+        )
     return AttackChoice("concretizer-aware", "", {}, {"inverter": path})
 
 

@@ -6,9 +6,10 @@ import json
 import threading
 from typing import Any
 
-from console.hub import Hub, Mailbox
 from hypothesis import given
 from hypothesis import strategies as st
+
+from console.hub import Hub, Mailbox
 
 
 def drain(mailbox: Mailbox) -> list[tuple[str, Any]]:

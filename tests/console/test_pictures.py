@@ -7,11 +7,11 @@ import io
 from typing import Any
 
 import numpy as np
-from console.pictures import Palette, packed
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
+from console.pictures import Palette, packed
 from victims.view import Image, Points, Text
 
 

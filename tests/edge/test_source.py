@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+
 from edge.source import Source
 from victims.base import Sample
 from wire.errors import InputError

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from lab import cli
 
 
@@ -20,7 +21,9 @@ class Ended:
 
 
 @pytest.fixture
-def eavesplit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+def eavesplit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Ended]:
     """Runs a command line in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
@@ -58,7 +61,9 @@ def eavesplit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         (["serve", "dragon", "--config", "x.toml"], "there are: edge, link, cloud, attacker"),
     ],
 )
-def test_bad_input_gets_one_line_and_exit_code_2(words: list[str], expected: str, tmp_path: Path, eavesplit: Callable[..., Ended]) -> None:
+def test_bad_input_gets_one_line_and_exit_code_2(
+    words: list[str], expected: str, tmp_path: Path, eavesplit: Callable[..., Ended]
+) -> None:
     done = eavesplit(*words)
     assert done.returncode == 2, done.stderr
     assert expected in done.stderr

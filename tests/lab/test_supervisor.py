@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from lab.supervisor import Role
 from wire.errors import RunError
 

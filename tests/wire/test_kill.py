@@ -21,7 +21,7 @@ OFFER = {"victim": "v", "split": "s", "weights_sha256": b"w" * 32, "config_sha25
 
 def payload(generator, nbytes):
     data = torch.randint(0, 256, (nbytes,), dtype=torch.uint8, generator=generator)
-    return Payload("features", "dense", {"a": data, "b": data[::2]}, {"sleep": 0.002})
+    return Payload("features", "dense", {"a": data, "b": data[::2]}, {"sleep": 0.01})
 
 
 def crc(tensors):
@@ -31,13 +31,13 @@ def crc(tensors):
     return total
 
 
-def stream(client, seed, stop, in_flight=4):
+def stream(client, seed, stop, in_flight=3):
     """Exchanges of mixed sizes until ``stop`` is set; yields what each was answered, checked bit by bit."""
     generator, sizes = torch.Generator().manual_seed(seed), random.Random(seed)
     waiting, frame = [], 0
     while not stop.is_set() or waiting:
         while len(waiting) < in_flight and not stop.is_set():
-            part = payload(generator, sizes.choice([10, 1000, PIECE, 5 * PIECE + 3, 20 * PIECE]))
+            part = payload(generator, sizes.choice([10, 1000, PIECE, 2 * PIECE + 3, 9 * PIECE]))
             waiting.append((frame, part, client.send(frame, 0, [part])))
             frame += 1
         number, part, replies = waiting.pop(0)
@@ -50,7 +50,7 @@ def stream(client, seed, stop, in_flight=4):
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_cloud_killed_at_random_moments(seed, echo_cloud):
     cloud, stop, pids = echo_cloud(), threading.Event(), set()
-    client = EdgeClient(cloud.address, Offer(**OFFER, piece_bytes=PIECE), window_bytes=8 * PIECE, crc=True)
+    client = EdgeClient(cloud.address, Offer(**OFFER, piece_bytes=PIECE), window_bytes=4 * PIECE, crc=True)
     client.open()
 
     def kill():
@@ -87,7 +87,7 @@ def test_connection_reset_in_the_middle_of_a_piece(seed, echo_cloud, cable):
     """The cloud lives on: nothing is computed twice, and what it had answered comes again."""
     cloud, stop = echo_cloud(), threading.Event()
     wire = cable(cloud.port)
-    client = EdgeClient(wire.address, Offer(**OFFER, piece_bytes=PIECE), window_bytes=8 * PIECE, crc=True)
+    client = EdgeClient(wire.address, Offer(**OFFER, piece_bytes=PIECE), window_bytes=4 * PIECE, crc=True)
     client.open()
 
     def cut():

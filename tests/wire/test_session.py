@@ -522,7 +522,7 @@ def test_well_formed_nonsense_never_raises(messages):
 STEPS = ["edge speaks", "cloud hears", "work", "cloud speaks", "edge hears", "submit", "break", "kill"]
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.sampled_from([0, 1, 100, PIECE, PIECE + 1, 3 * PIECE, 9 * PIECE]), min_size=1, max_size=8),
     st.lists(st.sampled_from([*STEPS[:6] * 4, *STEPS]), max_size=150),

@@ -44,8 +44,8 @@ def _triple(payload: Payload, key: str) -> tuple[int, int, int]:
 def sparse_voxels(payload: Payload) -> None:
     """coords int32 (N, 4) of batch, z, y, x, strictly ascending and inside the grid; features float32 (N, C), finite.
 
-    meta: ``grid`` and ``stride`` (z, y, x), ``range`` (x0, y0, z0, x1, y1, z1 in metres), ``voxel`` (z, y, x in metres).
-    N may be 0. Raises DecodeError.
+    meta: ``grid`` and ``stride`` (z, y, x), ``range`` (x0, y0, z0, x1, y1, z1 in metres), ``voxel`` (z, y, x sizes in
+    metres). N may be 0. Raises DecodeError.
     """
     if set(payload.tensors) != {"coords", "features"}:
         raise DecodeError(f"{SPARSE_VOXELS}: tensors are {', '.join(payload.tensors)}; accepted: coords, features")
@@ -72,12 +72,13 @@ def sparse_voxels(payload: Payload) -> None:
 
 
 def detections(payload: Payload) -> None:
-    """boxes float32 (K, 7), scores float32 (K,), labels int64 (K,) (0 car, 1 pedestrian, 2 cyclist). Raises DecodeError."""
+    """boxes float32 (K, 7), scores float32 (K,), labels int64 (K,): 0 car, 1 pedestrian, 2 cyclist. DecodeError."""
     boxes = _tensor(payload, "boxes", torch.float32, 7)
     scores = _tensor(payload, "scores", torch.float32, None)
     labels = _tensor(payload, "labels", torch.int64, None)
     if not len(boxes) == len(scores) == len(labels) <= MAX_DETECTIONS:
-        raise DecodeError(f"{DETECTIONS}: {len(boxes)} boxes, {len(scores)} scores, {len(labels)} labels; at most {MAX_DETECTIONS} of each")
+        counts = f"{len(boxes)} boxes, {len(scores)} scores, {len(labels)} labels"
+        raise DecodeError(f"{DETECTIONS}: {counts}; accepted: as many of each, at most {MAX_DETECTIONS}")
     _finite(payload, "boxes", boxes)
     _finite(payload, "scores", scores)
 

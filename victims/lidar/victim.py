@@ -92,7 +92,10 @@ def scan_sample(scan: Scan, view: str) -> Sample:
 
 
 class SecondVictim:
-    """SECOND on KITTI-like scans; settings: ``preset``, ``weights``, ``view``, ``frames``, ``seed``, ``frames_per_street``."""
+    """SECOND on KITTI-like scans.
+
+    settings: ``preset``, ``weights``, ``view``, ``frames``, ``seed``, ``frames_per_street``, ``split_file``.
+    """
 
     name = "second"
     modality = "lidar"

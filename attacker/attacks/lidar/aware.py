@@ -111,7 +111,7 @@ class ConcretizerAware:
         depth, backbone, scans = TAPS.index(split) + 1, victim_backbone(grants), list(data)
         chain, _ = chain_for(depth, scans, backbone, self.recipe, work, progress)
         model = begin(chain, self.recipe.seed)
-        wedges = Wedges(scans, self.recipe.scans)
+        wedges = Wedges(scans, self.recipe.scans, self.recipe.held)
         self._train(model, wedges, backbone, work, progress)
         score = tune(model, held_out(wedges, backbone), self.noise)
         card = {"split": split, "depth": depth, "sieve_threshold": model.sieve.threshold, "f1_own_scans": score}

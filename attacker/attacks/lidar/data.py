@@ -64,7 +64,7 @@ class Wedges:
     InputError when there are too few.
     """
 
-    def __init__(self, samples: Iterable[Sample], limit: int, held: int = 4) -> None:
+    def __init__(self, samples: Iterable[Sample], limit: int, held: int) -> None:
         scans = [np.asarray(s.arrays["points"], np.float32) for s in islice(samples, limit)]
         if len(scans) <= held:
             raise InputError(f"{len(scans)} scans to train the inversion on; at least {held + 1} are needed")

@@ -35,12 +35,14 @@ from wire.seeds import generator
 class Recipe:
     """All settings of a training; the defaults made the shipped weights.
 
+    scans: of the attacker's own; held: how many of them are kept for choosing thresholds.
     alone: steps of stage A per level; together: steps of stage B per depth. peak_alone, peak_together: highest
     learning rates. alpha, gamma: of the focal loss. regression: weight of the channel loss beside it.
     """
 
     seed: int = 0
     scans: int = 240
+    held: int = 4
     alone: tuple[int, int, int, int] = (100, 150, 200, 200)
     together: tuple[int, int, int, int] = (0, 250, 600, 800)
     peak_alone: float = 3e-3
@@ -193,7 +195,7 @@ def chain_for(
     """
     work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    wedges = Wedges(data, recipe.scans)
+    wedges = Wedges(data, recipe.scans, recipe.held)
     chain = Chain(depth)
     rng = generator(recipe.seed, "concretizer.statistics")
     standardise(chain, [encode(*wedges.draw(rng), backbone) for _ in range(24)])

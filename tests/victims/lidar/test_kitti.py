@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from victims.lidar import kitti
 from victims.registry import victim
 from wire.errors import InputError

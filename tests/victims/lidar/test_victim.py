@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+
 from victims.base import Cut, Outcome, Sample, validate
 from victims.lidar import sparse
 from victims.lidar.backbone import SPLITS

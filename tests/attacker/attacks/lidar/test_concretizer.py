@@ -19,7 +19,7 @@ from victims.lidar.weights import WeightsError
 from wire.errors import InputError
 from wire.payload import Payload
 
-RECIPE = Recipe(scans=10, alone=(24, 0, 0, 0), checkpoint_every=5)
+RECIPE = Recipe(scans=10, held=1, alone=(16, 0, 0, 0), checkpoint_every=5)
 LOW, HIGH = np.array(PRESETS["street"].range_xyz[:3]), np.array(PRESETS["street"].range_xyz[3:])
 
 
@@ -107,7 +107,7 @@ def test_a_killed_training_resumes_to_the_same_weights(fitted, scans, victim_wei
         pass
 
     def kill(done: float, total: float, note: str = "") -> None:
-        if done >= 20:
+        if done >= 10:
             raise Killed
 
     grants = Grants(files={"weights": victim_weights}, settings={"split": "conv2.0"})
@@ -115,7 +115,7 @@ def test_a_killed_training_resumes_to_the_same_weights(fitted, scans, victim_wei
         Concretizer(recipe=RECIPE).fit(scans, grants, tmp_path, kill)
     steps: list[float] = []
     path = Concretizer(recipe=RECIPE).fit(scans, grants, tmp_path, lambda done, total, note="": steps.append(done))
-    assert steps == [20]  # from the checkpoint at step 15
+    assert steps == [10]  # from the checkpoint at step 5
     assert path.read_bytes() == fitted.read_bytes()
 
 
