@@ -242,6 +242,37 @@ def doctor() -> None:
 
 
 @app.command()
+def bench(
+    what: Annotated[str, typer.Argument(help="wire or attack.")],
+    rounds: Annotated[int, typer.Option(min=3, help="Interleaved rounds, after one that warms up.")] = 7,
+    split: Split = None,
+) -> None:
+    """Measure in paired rounds: ratios with their range, beside a comparison of the same against the same.
+
+    Example: eavesplit bench wire --rounds 9
+    """
+    from lab.bench import WHAT
+    from lab.bench import tell as told
+    from lab.progress import bar
+
+    if what not in WHAT:
+        raise InputError(f"bench {what!r} does not exist; there are: {', '.join(WHAT)}")
+    if what == "wire" and split:
+        raise InputError("bench wire --split: the wire knows no split points; accepted with bench attack")
+    with bar() as progress:
+        if what == "wire":
+            from lab.bench_wire import bench_wire
+
+            found = bench_wire(rounds, progress)
+        else:
+            from lab.bench_attack import bench_attack
+
+            found = bench_attack(rounds, progress, splits=split or ())
+    told(found, out)
+    out.print(str(found.write(ROOT, rounds)))
+
+
+@app.command()
 def serve(
     role: Annotated[str, typer.Argument(help="edge, link, cloud or attacker.")],
     config: Annotated[Path, typer.Option(help="The role file (TOML).")],

@@ -222,7 +222,7 @@ def sheet(rows: Sequence[Mapping[str, Any]]) -> Sheet:
     for row in rows:
         why = str(row.get("reason") or "not measured in this trial")
         made.add([Entry("–", why=why) if row.get(c) in (None, "") else Entry(_text(row[c])) for c in shown])
-    made.notes.append("Means over frames; intervals, n and 95th percentiles stand in sweep.csv, the rest in sweep.json.")
+    made.notes.append("Means over frames; intervals, n and 95th percentiles are in sweep.csv, the rest in sweep.json.")
     return made
 
 

@@ -17,6 +17,9 @@ from wire.errors import InputError
 
 FRAMES = 50
 SPLIT = "conv3.0"
+VIEW = "camera"
+"""What the published detector is fed: +-40.7 degrees ahead. The whole half-circle doubles the demo's time."""
+
 STRENGTH = 0.5
 """Standard deviation of the demo's noise, in units of the features' root mean square."""
 
@@ -43,7 +46,7 @@ class DemoLidar:
         stream = StreamSettings(
             victim="second",
             split=split,
-            victim_settings={"preset": "street", "weights": "shipped", "view": "full"},
+            victim_settings={"preset": "street", "weights": "shipped", "view": VIEW},
             attacks=attacks,
             knowledge=knowledge(defense, defense_settings, attacks),
             source=str(settings.data[0]) if settings.data else "procedural",

@@ -40,9 +40,9 @@ Scene = Callable[[int, float], tuple[Sample, Payload, dict[str, dict[str, np.nda
 def still_scene(frame: int, strength: float) -> tuple[Sample, Payload, dict[str, dict[str, np.ndarray]]]:
     """The same street for ever: what changes on the page was changed by a knob."""
     rng = np.random.default_rng(7)
-    points = rng.uniform([4, -8, -1.5, 0], [30, 8, 1, 1], (600, 4)).astype(np.float32)
+    points = rng.uniform([4, -8, -1.5, 0], [24, 8, 0.5, 1], (600, 4)).astype(np.float32)
     coords = np.zeros((300, 4), np.int32)
-    coords[:, 1:] = rng.integers(0, [10, 200, 170], (300, 3))
+    coords[:, 1:] = rng.integers(0, [5, 64, 64], (300, 3))
     noise = np.random.default_rng(11)
     features = rng.random((300, 8)).astype(np.float32) + strength * noise.normal(size=(300, 8)).astype(np.float32)
     payload = Payload(
@@ -50,10 +50,10 @@ def still_scene(frame: int, strength: float) -> tuple[Sample, Payload, dict[str,
         "sparse_voxels",
         {"coords": torch.from_numpy(coords), "features": torch.from_numpy(features)},
         {
-            "grid": (10, 200, 176),
+            "grid": (5, 64, 64),
             "stride": (8, 8, 8),
             "voxel": (0.1, 0.05, 0.05),
-            "range": (0.0, -40.0, -3.0, 70.4, 40.0, 1.0),
+            "range": (0.0, -12.8, -3.0, 25.6, 12.8, 1.0),
         },
     )
     spoilt = points[:, :3] + strength * noise.normal(size=(600, 3)).astype(np.float32)
