@@ -21,8 +21,8 @@ from wire.transfer import Outgoing, pack
 UP, DOWN = 0, 1
 """Directions of a copy, as :mod:`wire.mirror` numbers them."""
 
-OnCopy = Callable[[int, bytes], None]
-"""Called with the direction and a whole transfer as one serialised envelope; first with the envelope of the Open."""
+OnCopy = Callable[[bytes, int, bytes], None]
+"""Called with the session's id, the direction and a whole transfer as one serialised envelope; first with the envelope of the Open."""
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +178,7 @@ class Desk:
         if self._on_copy is None:
             return
         try:
-            self._on_copy(direction, encode(head, b"".join(views)))
+            self._on_copy(bytes(self._opened_with.open.session_id), direction, encode(head, b"".join(views)))
         except Exception:
             log.exception("a copy could not be handed on")
 

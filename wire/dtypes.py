@@ -49,7 +49,8 @@ def to_bytes(tensor: torch.Tensor) -> memoryview:
     """The elements in row-major order. A view of the tensor's memory; a copy where it is strided or not on the CPU."""
     if tensor.numel() == 0:
         return memoryview(b"")  # an empty array has no memory that could be cast
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    whole = tensor.detach().cpu().contiguous()
+    flat = whole.as_strided((whole.numel(),), (1,))  # a single element counts as contiguous with any stride
     return memoryview(flat.view(torch.uint8).numpy().data)  # bf16 has no numpy dtype, bytes have
 
 

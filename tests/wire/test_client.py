@@ -410,7 +410,9 @@ def test_one_session_too_many_is_told_to_come_back(serve, connect, monkeypatch):
 
 def test_a_curious_cloud_copies_every_transfer_whole(serve, connect):
     copies = []
-    client = connect(serve(on_copy=lambda direction, message: copies.append((direction, decode(message)))), PIECES)
+    client = connect(
+        serve(on_copy=lambda session, direction, message: copies.append((direction, decode(message)))), PIECES
+    )
     next(client.send(8, 0, [part(200_000)]))
     client.close()
     kinds = [(direction, head.WhichOneof("body"), len(data)) for direction, (head, data) in copies]
@@ -420,7 +422,7 @@ def test_a_curious_cloud_copies_every_transfer_whole(serve, connect):
 
 
 def test_a_copy_that_fails_does_not_hurt_the_session(serve, connect):
-    client = connect(serve(on_copy=lambda direction, message: 1 / 0))
+    client = connect(serve(on_copy=lambda session, direction, message: 1 / 0))
     assert next(client.send(0, 0, [part()])).payload.nbytes == 16
 
 

@@ -35,8 +35,9 @@ def test_every_code_of_the_protocol_has_a_dtype_of_the_same_name():
         (torch.arange(6, dtype=torch.uint8).reshape(2, 3).T, bytes([0, 3, 1, 4, 2, 5])),
         (torch.zeros(0, 4), b""),
         (torch.ones(1, requires_grad=True), b"\x00\x00\x80\x3f"),
+        (torch.ones(2)[::2], b"\x00\x00\x80\x3f"),
     ],
-    ids=["f32", "bf16", "0-dim", "bool", "transposed", "no rows", "with grad"],
+    ids=["f32", "bf16", "0-dim", "bool", "transposed", "no rows", "with grad", "one of two"],
 )
 def test_bytes_are_little_endian_in_row_major_order(tensor, expected):
     assert bytes(dtypes.to_bytes(tensor)) == expected
