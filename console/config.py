@@ -34,5 +34,5 @@ class ConsoleConfig(Role):
     shown: str | None = None
     report: Path | None = None
     seed: int = Field(default=0, ge=0)
-    points: int = Field(default=6000, ge=100, le=100_000)  # of a cloud that are sent to the page
+    points: int = Field(default=9000, ge=100, le=100_000)  # of a cloud that are sent to the page
     window: int = Field(default=240, ge=10, le=10_000)  # frames that the curves show

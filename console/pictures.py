@@ -14,6 +14,9 @@ from victims.view import Image, Picture, Points
 MAX_SIDE: Final = 1024
 """Pixels of an image's longer side; larger ones are drawn smaller, for the page has no more room."""
 
+CELLS: Final = 250
+"""Cells to the longer side of a cloud, for drawing it evenly: 10 cm of 25 m."""
+
 Span = tuple[float, float]
 
 
@@ -52,9 +55,7 @@ def packed(picture: Picture, span: Span | None, limit: int, rng: np.random.Gener
         return {"kind": "image", "url": _png(picture.pixels)}
     if not isinstance(picture, Points):
         return {"kind": "text", "text": picture.text}
-    keep = np.arange(len(picture.xyz))
-    if len(keep) > limit:
-        keep = np.sort(rng.choice(len(keep), limit, replace=False))
+    keep = spread(picture.xyz, limit, rng)
     xyz, value = picture.xyz[keep], picture.value[keep]
     low = xyz.min(axis=0) if len(xyz) else np.zeros(3, np.float32)
     high = xyz.max(axis=0) if len(xyz) else np.ones(3, np.float32)
@@ -71,6 +72,25 @@ def packed(picture: Picture, span: Span | None, limit: int, rng: np.random.Gener
         "value_name": picture.value_name,
         "span": [first, last],
     }
+
+
+def spread(xyz: NDArray[np.float32], limit: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Indices, rising, of at most ``limit`` points (all, where there are no more), evenly over what the cloud fills.
+
+    A scan has most of its points on the ground beside the sensor; a plain draw would leave few for everything else. So
+    one point of each cell (:data:`CELLS` to the cloud's longer side) comes first, the rest where there is room.
+    """
+    if len(xyz) <= limit:
+        return np.arange(len(xyz))
+    order = rng.permutation(len(xyz))
+    low = xyz.min(axis=0)
+    size = max(float((xyz.max(axis=0) - low).max()) / CELLS, 1e-9)
+    cells = ((xyz[order] - low) / size).astype(np.int64)
+    _, first = np.unique((cells[:, 0] * (CELLS + 1) + cells[:, 1]) * (CELLS + 1) + cells[:, 2], return_index=True)
+    chosen = np.zeros(len(xyz), bool)
+    chosen[first] = True
+    ranked = np.concatenate([order[chosen], order[~chosen]])  # either part is in random order
+    return np.sort(ranked[:limit])
 
 
 def _base64(array: NDArray[Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from lab import link_probe
 from lab.metrics.base import Scorer, scorer
-from lab.recorded import captured_frames
+from lab.recorded import calibration, captured_frames, defended
 from lab.runfolder import RunFolder
 from lab.scores import score_run
 from lab.stream import Stream, StreamResult, StreamSettings
@@ -61,7 +61,12 @@ def run_cell(study: str, cell: Cell, folder: RunFolder, progress: Progress) -> C
         "study": study,
         "victim": settings.victim,
         "split": settings.split,
-        "defense": {"name": settings.defense, **settings.defense_settings},
+        "defense": {
+            "name": settings.defense,
+            **settings.defense_settings,
+            "calibration": calibration(folder.edge),
+            "measured": defended(folder.edge),
+        },
         "link": {**settings.link, **({"profile": known} if (known := name_of(settings.link)) else {})},
         "knowledge": heard.get("knowledge") or settings.knowledge.to_dict(),
         "title": cell.title,

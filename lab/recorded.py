@@ -3,6 +3,7 @@ listener."""
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -88,6 +89,23 @@ def reconstructions(folder: Path, attack: str | None = None) -> Iterator[Rebuilt
         if not isinstance(frames, tuple) or not frames:
             raise RunError(f"{folder}: a reconstruction by {name!r} names no frames")
         yield Rebuilt(str(meta.get("session", "")), tuple(int(f) for f in frames), name, found, meta)
+
+
+def calibration(folder: Path) -> dict[str, Any]:
+    """What the edge measured on clean features before it streamed; strengths are in its units. Empty where it is gone."""
+    path = folder / "calibration.json"
+    found = json.loads(path.read_text()) if path.is_file() else {}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def defended(folder: Path) -> dict[str, float]:
+    """Means over frames of what the defense recorded about itself (deviation, sites, energy, bytes)."""
+    found: dict[str, list[float]] = {}
+    for item in _topic(folder, "defended"):
+        for key, value in item.json().items():
+            if key not in ("frame", "segment") and isinstance(value, int | float) and not isinstance(value, bool):
+                found.setdefault(key, []).append(float(value))
+    return {key: float(np.mean(values)) for key, values in found.items()}
 
 
 def captured_frames(folder: Path) -> list[int]:

@@ -27,7 +27,7 @@ def write_report(folder: RunFolder, study: Study, results: Sequence[CellResult])
         pages,
         title=study.summary,
         command=command(study.name, restored(folder.config["settings"])),
-        extra=[*study.sheets(results), link_probe.sheet([(r.cell.title, r.summary) for r in results])],
+        extra=[*study.sheets(results), _defenses(results), link_probe.sheet([(r.cell.title, r.summary) for r in results])],
         paper_source=study.source,
     )
 
@@ -111,6 +111,23 @@ def page(result: CellResult, paper: Mapping[str, Mapping[str, float]], title: st
         settings,
         paper,
         lambda frame: payload(folder.capture, frame),
+    )
+
+
+def _defenses(results: Sequence[CellResult]) -> Sheet:
+    """What every cell's defense was and what it added: means over its frames."""
+    rows = []
+    for result in results:
+        told = result.summary["defense"]
+        given = ", ".join(f"{k} {v}" for k, v in told.items() if k not in ("name", "calibration", "measured"))
+        added = told["measured"]
+        figures = [added.get(key) for key in ("sigma", "sites", "energy", "bytes")]
+        rows.append([result.cell.title, told["name"], given or "-", told["calibration"].get("rms"), *figures])
+    return table(
+        "The defense",
+        ("cell", "defense", "settings", "RMS of clean features", "deviation added", "sites", "energy", "bytes a frame"),
+        rows,
+        ("Strength is the deviation in units of the RMS; energy is deviation squared times noised values, a frame.",),
     )
 
 

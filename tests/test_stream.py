@@ -1,4 +1,4 @@
-"""The main job over real processes and sockets, untrained victim: nothing is lost, nothing bypasses the wire."""
+"""The main job over real processes and sockets: nothing is lost, nothing bypasses the wire."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from attacker.attacks.lidar.sites import window_centres
 from attacker.knowledge import KnowledgeCard
 from lab.cell import run_cell
-from lab.recorded import outcomes, payload, reconstructions, stages, truths
+from lab.recorded import captured_frames, outcomes, payload, reconstructions, stages, truths
 from lab.runfolder import RunFolder
 from lab.stream import AttackChoice, Stream, StreamResult, StreamSettings
 from lab.studies.base import Cell
@@ -29,7 +28,7 @@ from victims.lidar.voxels import voxelize
 SETTINGS = StreamSettings(
     victim="second",
     split="conv4.0",
-    victim_settings={"preset": "street", "weights": "random", "view": "camera", "frames_per_street": 2},
+    victim_settings={"preset": "street", "weights": "shipped", "view": "camera", "frames_per_street": 2},
     attacks=[AttackChoice("coordinates")],
     knowledge=KnowledgeCard(),
     frames=4,
@@ -62,7 +61,7 @@ def test_every_frame_is_answered_captured_and_inverted_once(plain_run: tuple[Pat
 
 def test_over_the_socket_equals_the_unsplit_network_bit_for_bit(plain_run: tuple[Path, StreamResult]) -> None:
     folder, _ = plain_run
-    network, preset = load_victim("random"), PRESETS["street"]
+    network, preset = load_victim("shipped"), PRESETS["street"]
     answers = dict(outcomes(folder / "edge"))
     for frame, sample in truths(folder / "edge"):
         with torch.inference_mode(), sparse.one_thread():
@@ -72,7 +71,7 @@ def test_over_the_socket_equals_the_unsplit_network_bit_for_bit(plain_run: tuple
 
 def test_what_the_listener_captured_is_what_the_head_computed(plain_run: tuple[Path, StreamResult]) -> None:
     folder, _ = plain_run
-    network, preset = load_victim("random"), PRESETS["street"]
+    network, preset = load_victim("shipped"), PRESETS["street"]
     for frame, sample in truths(folder / "edge"):
         with torch.inference_mode(), sparse.one_thread():
             sites = network.backbone.head(voxelize(sample.arrays["points"], preset), "conv4.0")
@@ -81,7 +80,8 @@ def test_what_the_listener_captured_is_what_the_head_computed(plain_run: tuple[P
         assert torch.equal(heard.tensors["features"], sites.features)
         assert torch.equal(heard.tensors["coords"], sites.coords)
         made = next(r for r in reconstructions(folder / "reconstructions") if r.frame == frame)
-        centres = window_centres(sites.coords[:, 1:].numpy().astype(np.int64), 3)  # voxel index z, y, x
+        z, y, x = sites.coords[:, 1:].numpy().astype(np.int64).T
+        centres = np.stack([4 * (2 * z + 1), 8 * y, 8 * x], axis=1)  # depth 3's window centres, in voxels
         metres = (centres[:, ::-1] + 0.5) * np.array(preset.voxel_size) + np.array(preset.range_xyz[:3])
         np.testing.assert_allclose(made.arrays["points"], metres, atol=1e-4)
 
@@ -131,6 +131,23 @@ def test_a_killed_process_comes_back_and_no_frame_is_lost(victim: str, tmp_path:
         assert result.attacker["missed"] == 0
 
 
+def test_a_killed_edge_goes_on_where_it_was_and_repeats_no_finished_frame(tmp_path: Path) -> None:
+    def kill(running: Stream) -> None:
+        edge = running.roles["edge"]
+        edge.wait_ready()
+        while edge.state().get("answered", 0) < 3:
+            time.sleep(0.02)
+        edge.kill()
+
+    result = stream(replace(SETTINGS, frames=8, rate_hz=2.0), tmp_path, kill)
+    assert result.restarts["edge"] == 1
+    assert [frame for frame, _ in outcomes(tmp_path / "edge")] == list(range(8))  # each once, in order
+    names = [sample.name for _, sample in truths(tmp_path / "edge")]
+    assert len(set(names)) == 8  # and no sample twice
+    assert set(captured_frames(tmp_path / "capture")) == set(range(8))
+    assert {r.frame for r in reconstructions(tmp_path / "reconstructions")} == set(range(8))
+
+
 def test_a_wrong_split_is_refused_by_name_and_nothing_is_sent(tmp_path: Path) -> None:
     class Wrong(Stream):
         def _role(self, name: str, module: str, config: dict[str, Any], *, restart: bool = True) -> Any:
@@ -153,7 +170,7 @@ def test_a_bad_scan_in_the_stream_is_counted_and_the_others_go_on(tmp_path: Path
     np.full((5, 4), 200, "<f4").tofile(scans / "c.bin")  # nothing in range: a normal frame
     points.tofile(scans / "d.bin")
     run = RunFolder.create(tmp_path / "runs", "trial", {"seed": 0})
-    settings = replace(SETTINGS, source=str(scans), frames=0, victim_settings={"preset": "street", "weights": "random"})
+    settings = replace(SETTINGS, source=str(scans), frames=0, victim_settings={"preset": "street", "weights": "shipped"})
     cell = Cell("bad scan", settings)
     result = run_cell("trial", cell, run.cell(cell.id, {}), silent)
     assert result.summary["frames"]["answered"] == 3

@@ -22,7 +22,7 @@ UP, DOWN = 0, 1
 """Directions of a copy, as :mod:`wire.mirror` numbers them."""
 
 OnCopy = Callable[[bytes, int, bytes], None]
-"""Called with the session's id, the direction and a whole transfer as one serialised envelope; first with the envelope of the Open."""
+"""Called with the session's id, the direction and a whole transfer as one serialised envelope; first with the Open."""
 
 log = logging.getLogger(__name__)
 

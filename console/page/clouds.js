@@ -29,7 +29,7 @@ export function decode(picture) {
 
 /* One camera for all panels: a turntable around a point, z up, the first axis away from the sensor. */
 export class Camera {
-  constructor() { this.home = { target: [12, 0, 0], distance: 30, azimuth: 0, elevation: 0.36 }; this.fitted = false; this.watchers = []; this.back(); }
+  constructor() { this.home = { target: [12, 0, 0], distance: 30, azimuth: 0, elevation: 0.36 }; this.watchers = []; this.back(); }
   back() { Object.assign(this, structuredClone(this.home)); this.changed(); }
   changed() { for (const watcher of this.watchers) watcher(); }
   fit(cloud) {
@@ -38,8 +38,7 @@ export class Camera {
     for (let i = 0; i < cloud.n; i++) { ranges[i] = Math.hypot(cloud.xyz[3 * i], cloud.xyz[3 * i + 1]); heights[i] = cloud.xyz[3 * i + 2]; }
     ranges.sort(); heights.sort();
     const reach = ranges[Math.floor(0.9 * (cloud.n - 1))] || 1;
-    this.home = { target: [0.45 * reach, 0, heights[Math.floor(cloud.n / 2)]], distance: 0.85 * reach, azimuth: 0, elevation: 0.42 };
-    this.fitted = true;
+    this.home = { target: [0.52 * reach, 0, heights[Math.floor(cloud.n / 2)] + 0.03 * reach], distance: 0.72 * reach, azimuth: 0, elevation: 0.38 };
     this.back();
   }
   turn(right, up) {
@@ -101,12 +100,12 @@ export class CloudView {
     const ca = Math.cos(c.azimuth), sa = Math.sin(c.azimuth), ce = Math.cos(c.elevation), se = Math.sin(c.elevation);
     const f = [ca * ce, sa * ce, -se], r = [sa, -ca, 0], u = [ca * se, sa * se, ce];  // forward, right, up
     const eye = [0, 1, 2].map((k) => c.target[k] - c.distance * f[k]);
-    const focus = 0.83 * Math.max(w, h), near = c.distance * 0.02, size = 0.085 * focus * Math.max(c.home.distance / 34, 0.02);
+    const focus = 0.83 * Math.max(w, h), near = c.distance * 0.02, size = 0.0075 * focus * c.home.distance;
     for (let i = 0; i < n; i++) {
       const x = xyz[3 * i] - eye[0], y = xyz[3 * i + 1] - eye[1], z = xyz[3 * i + 2] - eye[2];
       const d = x * f[0] + y * f[1] + z * f[2];
       if (d < near) continue;
-      const side = Math.max(scale, Math.min(4 * scale, size / d)) | 0 || 1;
+      const side = Math.max(1.5 * scale, Math.min(4.5 * scale, size / d)) | 0;
       const px = (w / 2 + focus * (x * r[0] + y * r[1] + z * r[2]) / d - side / 2) | 0, py = (h / 2 - focus * (x * u[0] + y * u[1] + z * u[2]) / d - side / 2) | 0;
       if (px < 0 || py < 0 || px + side > w || py + side > h) continue;
       const colour = colours[value[i]];

@@ -28,11 +28,17 @@ function scale(view, picture) {
   node.append(`${picture.value_name} ${rounded(picture.span[0])}`, bar, rounded(picture.span[1]));
   return node;
 }
+/* The camera looks at what the network takes in: the truth may reach farther than the listener could ever rebuild. */
+let fitted = null;
+function fit(panel, cloud) {
+  const better = panel === "payload" ? fitted !== "payload" : fitted === null;
+  if (better) { fitted = panel; camera.fit(cloud); }
+}
 function show(panel, picture) {
   const element = $(panel), view = views[panel];
   if (picture.kind === "points" && picture.shown) {
     const cloud = decode(picture);
-    if (panel === "truth" && !camera.fitted) camera.fit(cloud);
+    fit(panel, cloud);
     view.set(cloud);
     element.querySelector(".scale")?.remove();
     element.append(scale(view, picture));
@@ -85,8 +91,8 @@ function meter() {
   $("meter-fill").style.width = value === undefined || value === null ? "0" : share(value);
   $("meter-floor").hidden = !best;
   if (best) $("meter-floor").style.left = share(best[1]);
-  const floor = best ? `; the dashed floor is what a listener gets who learns nothing (${best[0]}, ${rounded(best[1])}) and no noise on the numbers takes that away` : "";
-  text("meter-text", value === undefined ? "Nothing is scored yet." : `How much the listener has: ${metric.title} ${rounded(value)} in frame ${scores[status.shown].frame}${floor}.`);
+  const floor = best ? ` Dashed: the floor, ${rounded(best[1])}, which needs no learning at all (${best[0]}).` : "";
+  text("meter-text", value === undefined ? "Nothing is scored yet." : `How much the listener has: ${metric.title} ${rounded(value)} (frame ${scores[status.shown].frame}).${floor}`);
   $("meter-text").title = metric.definition;
   document.body.dataset.score = value ?? "";
   document.body.dataset.scoreFrame = scores[status.shown]?.frame ?? "";
@@ -94,8 +100,8 @@ function meter() {
 function lead() {
   const { about } = now;
   text("lead", `Left: what ${about.sees} sees. Middle: all that leaves it for the cloud. Right: the scene again, rebuilt by somebody who only listens on the line. Turn up the noise and watch what it hides, and what it does not.`);
-  text("cut", `· ${about.victim} cut at ${about.split}`);
-  text("privacy-note", `${about.metrics[about.headline].title}: lower is more private, the dashed floor is the least`);
+  text("cut", `live · the network ${about.victim.toUpperCase()}, cut at ${about.split}`);
+  text("privacy-note", `${about.metrics[about.headline].title}; ${about.metrics[about.headline].better === "lower" ? "higher" : "lower"} is more private`);
   $("report").hidden = !about.report;
 }
 function counts() {
@@ -221,7 +227,7 @@ document.addEventListener("keydown", (event) => {
 /* ---- what comes in ---- */
 
 const takes = {
-  about(v) { if (now.about && now.about.split !== v.split) camera.fitted = false; now.about = curves.about = v; lead(); },
+  about(v) { if (now.about && now.about.split !== v.split) fitted = null; now.about = curves.about = v; lead(); },
   status(v) { now.status = v; knobs(); meter(); counts(); card(); banner(); },
   wire(v) { now.wire = v; document.body.dataset.digest = v.digest; document.body.dataset.captured = v.frame; notes(); },
   scores(v) { now.scores = v; meter(); },

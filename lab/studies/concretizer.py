@@ -14,6 +14,7 @@ from lab.studies.lidar import DEPTHS, FLOORS, concretizer, knowledge
 from lab.tables import Sheet
 from lab.telling import table
 from victims.base import Progress
+from victims.lidar.kitti import find_scans
 from wire.errors import InputError
 
 PAPER = {
@@ -67,7 +68,7 @@ class Concretizer:
         attacks: list[AttackChoice] = [*FLOORS, concretizer(split)]
         if view == "camera":
             attacks.append(concretizer(split, PLAIN, prune=False, cover=False))
-        frames = settings.frames or (FRAMES[settings.profile] if kind == "procedural" else 0)
+        frames = settings.frames or (FRAMES[settings.profile] if kind == "procedural" else _scans(source, view))
         stream = StreamSettings(
             victim="second",
             split=split,
@@ -106,6 +107,11 @@ class Concretizer:
     def paper(self, cell: Cell) -> Mapping[str, Mapping[str, float]]:
         """The paper's figures for this depth."""
         return {"concretizer": PAPER[cell.stream.split]}
+
+
+def _scans(folder: str, view: str) -> int:
+    """How many scans a folder gives, so that progress has an end."""
+    return sum(1 for file in find_scans(Path(folder)) if view == "camera" or not file.cut)
 
 
 def _depths(results: Sequence[CellResult], kind: str, view: str) -> Sheet:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from attacker.attacks.base import CapturedFrame, CapturedPart, Reconstruction
 from attacker.newest import NewestFrame
 from attacker.reconstructions import Reconstructions
@@ -58,7 +59,9 @@ def still_scene(frame: int, strength: float) -> tuple[Sample, Payload, dict[str,
     )
     spoilt = points[:, :3] + strength * noise.normal(size=(600, 3)).astype(np.float32)
     floor = points[::6, :3] + np.float32(0.2)
-    truth = Sample(f"still-{frame}", {"points": points}, {"boxes": np.zeros((0, 7), np.float32), "labels": np.zeros(0, np.int64)})
+    truth = Sample(
+        f"still-{frame}", {"points": points}, {"boxes": np.zeros((0, 7), np.float32), "labels": np.zeros(0, np.int64)}
+    )
     return truth, payload, {"concretizer": {"points": spoilt}, "coordinates": {"points": floor}}
 
 

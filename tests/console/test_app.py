@@ -13,9 +13,9 @@ from typing import Any
 
 import httpx
 import pytest
+
 from console.app import Console
 from console.config import ConsoleConfig
-
 from wire.errors import InputError
 
 

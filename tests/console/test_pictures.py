@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from console.pictures import Palette, packed
+from console.pictures import Palette, packed, spread
 from victims.view import Image, Points, Text
 
 
@@ -64,3 +64,15 @@ def test_colours_keep_the_values_they_began_with_so_that_noise_shows() -> None:
     assert palette.span("payload", cloud(5, span=(2.0, 3.0))) == (2.0, 3.0)
     palette.forget()
     assert palette.span("payload", loud)[1] > 5 * first[1]
+
+
+def test_a_thinned_scan_keeps_its_thin_parts() -> None:
+    rng = np.random.default_rng(3)
+    ground = rng.uniform([0, -5, -1.7], [10, 5, -1.6], (20_000, 3))
+    post = np.column_stack([np.full(40, 20.0), np.full(40, 3.0), np.linspace(-1.5, 1.5, 40)])
+    xyz = np.concatenate([ground, post]).astype(np.float32)
+    keep = spread(xyz, 12_000, rng)
+    assert len(keep) == len(np.unique(keep)) == 12_000
+    assert (keep >= 20_000).sum() == 40  # a plain draw would leave 24 of them
+    assert len(spread(xyz, 100, rng)) == 100
+    np.testing.assert_array_equal(spread(xyz[:50], 100, rng), np.arange(50))

@@ -17,6 +17,7 @@ import numpy as np
 
 from attacker.knowledge import KnowledgeCard
 from lab.metrics.base import scorer
+from lab.recorded import calibration, defended
 from lab.runfolder import RunFolder
 from lab.scores import score_run
 from lab.stream import AttackChoice, StreamSettings
@@ -40,7 +41,7 @@ class Swept:
     source = ""
 
     def cells(self, settings: Settings) -> Sequence[Cell]:
-        """Only even seeds have odd strengths: a pair of values that is wrong only together."""
+        """One cell; seed 1 with strength 1 is a pair that is wrong only together."""
         strength = float(settings.options.get("strength", 0.5))
         defense = settings.options.get("defense", "feature_centric")
         if settings.seed == 1 and strength == 1.0:
@@ -77,7 +78,12 @@ class Swept:
             "study": self.name,
             "victim": "second",
             "split": cell.stream.split,
-            "defense": {"name": cell.stream.defense, **cell.stream.defense_settings},
+            "defense": {
+                "name": cell.stream.defense,
+                **cell.stream.defense_settings,
+                "calibration": calibration(folder.edge),
+                "measured": defended(folder.edge),
+            },
             "link": dict(cell.stream.link),
             "knowledge": cell.stream.knowledge.to_dict(),
             "title": cell.title,

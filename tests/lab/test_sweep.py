@@ -125,11 +125,11 @@ def test_a_failing_trial_is_recorded_with_its_reason_and_tried_again_on_resume(
     # 13 is no strength that a defense accepts, so the study's own limit is what fails here.
     monkeypatch.setattr("lab.axes.build", lambda *_: None)
     done = sweep("swept", settings(log), ["strength=13,0.5"], tmp_path, None, progress)
-    assert [outcome.status for outcome in done.outcomes] == ["failed", "finished"]
+    assert [(o.status, o.reason) for o in done.outcomes] == [("failed", "unlucky strength"), ("finished", "")]
     assert done.lines[0] == "failed: strength=13: unlucky strength"
     failed = json.loads((done.outcomes[0].folder.path / "failed.json").read_text())
     assert failed == {"trial": {"strength": 13}, "reason": "unlucky strength"}
-    rows = list(csv.DictReader((done.folder.path / "sweep.csv").open()))
+    rows = list(csv.DictReader((done.folder.path / "sweep.csv").read_text().splitlines()))
     assert [(r["strength"], r["status"], r["reason"]) for r in rows] == [
         ("13", "failed", "unlucky strength"),
         ("0.5", "finished", ""),

@@ -119,14 +119,17 @@ def test_live_frames_are_lost_and_counted_not_repeated(echo_cloud, cable):
     wire = cable(cloud.port)
     client = EdgeClient(wire.address, Offer(**OFFER, piece_bytes=PIECE), resend=False)
     client.open()
-    slow = Payload("features", "dense", {"a": torch.ones(10)}, {"sleep": 0.5})
-    replies = [client.send(frame, 0, [slow]) for frame in range(3)]
-    time.sleep(0.2)
+    part = {"a": torch.ones(10)}
+    replies = [
+        client.send(n, 0, [Payload("features", "dense", part, {"sleep": s})]) for n, s in enumerate((2.0, 0.0, 0.0))
+    ]
+    while client.counters()["payload_up"] < 3 * 40:
+        time.sleep(0.01)
     wire.cut()
     for frame, reply in enumerate(replies):
         with pytest.raises(FrameError, match=f"frame {frame}: LOST"):
             next(reply)
-    assert next(client.send(3, 0, [slow])).payload.meta["times"] == 1
+    assert next(client.send(3, 0, [Payload("features", "dense", part)])).payload.meta["times"] == 1
     assert client.counters()["lost"] == 3
     client.close()
 

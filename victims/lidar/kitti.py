@@ -61,6 +61,11 @@ class ScanFile:
     label: Path | None = None
     calibration: Path | None = None
 
+    @property
+    def cut(self) -> bool:
+        """Whether the file holds the camera's view only (a folder ``..._fov``): it has no full view."""
+        return self.scan.parent.parent.name.endswith("_fov")
+
 
 def find_scans(folder: Path, split_file: Path | None = None) -> list[ScanFile]:
     """The scans of a folder, in order of name.

@@ -135,8 +135,8 @@ class SecondVictim:
             return islice(stream, frames) if frames else stream
         split_file = settings.get("split_file")
         files = find_scans(Path(source), Path(str(split_file)) if split_file else None)
-        if view == "full":  # a scan that was cut to the camera's view has no full view
-            files = [f for f in files if not f.scan.parent.parent.name.endswith("_fov")]
+        if view == "full":
+            files = [f for f in files if not f.cut]
         # A map goes on after an element raised: one unreadable scan does not end the stream.
         return map(lambda file: scan_sample(read_scan(file), view), files[:frames] if frames else files)
 

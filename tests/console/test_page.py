@@ -1,0 +1,172 @@
+"""The page in a real browser: a turned knob is seen in what was captured, in the picture, and in the score, in that
+order; and a killed listener is named and comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+WAIT_MS = 60_000
+WATCH = """
+() => {
+  // Notes, in order, when each of the three changed for the first time after `armed` was set.
+  window.seen = [];
+  const marks = {};
+  const pixels = () => {
+    const canvas = document.querySelector("#reconstruction canvas");
+    const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    let sum = 0;
+    for (let i = 0; i < data.length; i += 4)
+      if (data[i + 3]) sum = (sum * 31 + data[i] + 7 * data[i + 1] + 13 * data[i + 2] + i) % 2147483647;
+    return sum;
+  };
+  const look = { bytes: () => document.body.dataset.digest, pixels, score: () => document.body.dataset.score };
+  for (const key of Object.keys(look)) marks[key] = look[key]();
+  window.marks = { ...marks };
+  const tick = () => {
+    for (const key of Object.keys(look))
+      if (!window.seen.includes(key) && look[key]() !== marks[key]) window.seen.push(key);
+    if (window.seen.length < 3) requestAnimationFrame(tick);
+  };
+  tick();
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def browser(tool: Callable[[str], str]) -> Iterator[Any]:
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=tool("chromium"), args=flags)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    made: Page = context.new_page()
+    made.set_default_timeout(WAIT_MS)
+    made.problems = []  # type: ignore[attr-defined]
+    made.on("pageerror", lambda error: made.problems.append(str(error)))  # type: ignore[attr-defined]
+    made.on("console", lambda said: made.problems.append(said.text) if said.type == "error" else None)  # type: ignore[attr-defined]
+    yield made
+    assert made.problems == []  # type: ignore[attr-defined]
+    context.close()
+
+
+def visit(page: Page, url: str) -> None:
+    page.goto(url, wait_until="commit")
+    page.wait_for_function("() => document.body.dataset.score && document.querySelector('#reconstruction canvas')")
+
+
+def slide(page: Page, value: str) -> None:
+    page.locator("#strength").evaluate(
+        "(e, v) => { e.value = v; e.dispatchEvent(new Event('input', { bubbles: true })); }", value
+    )
+
+
+def in_order(page: Page) -> list[str]:
+    page.wait_for_function("() => window.seen.length === 3")
+    return list(page.evaluate("() => window.seen"))
+
+
+def test_the_slider_changes_bytes_then_picture_then_score_also_after_a_kill(stage: Any, page: Page) -> None:
+    stage.start()
+    visit(page, stage.url)
+    # A scene that stands still: without a hand on the knob nothing changes.
+    page.evaluate(WATCH)
+    frame = page.locator("#truth").get_attribute("data-frame")
+    page.wait_for_function("(f) => Number(document.getElementById('truth').dataset.frame) > Number(f) + 3", arg=frame)
+    assert page.evaluate("() => window.seen") == []
+    slide(page, "0.8")
+    assert in_order(page) == ["bytes", "pixels", "score"]
+    assert stage.edge.strength == 0.8
+
+    stage.kill_listener()
+    page.wait_for_function(
+        "() => document.getElementById('banner').textContent.includes('listener (attacker) is down')"
+    )
+    stage.revive_listener()
+    page.wait_for_function("() => document.getElementById('banner').hidden")
+    page.evaluate(WATCH)
+    slide(page, "2")
+    assert in_order(page) == ["bytes", "pixels", "score"]
+
+
+def test_a_refusal_is_one_line_on_the_page_and_goes_with_the_next_wish(stage: Any, page: Page) -> None:
+    stage.start()
+    visit(page, stage.url)
+    number = page.locator("#strength-number")
+    number.fill("11")
+    number.press("Enter")
+    page.wait_for_function("() => document.getElementById('refusal').textContent.includes('from 0 to 10')")
+    assert stage.edge.strength == 0.0
+    number.fill("1")
+    number.press("Enter")
+    page.wait_for_function("() => document.getElementById('refusal').textContent === ''")
+    assert stage.edge.strength == 1.0
+    page.problems.clear()  # type: ignore[attr-defined]  # the browser's own note of the 422
+
+
+def test_keys_pause_and_step_and_turn_the_cloud(stage: Any, page: Page) -> None:
+    stage.start()
+    visit(page, stage.url)
+    page.keyboard.press("Space")
+    page.wait_for_function("() => document.getElementById('pause').getAttribute('aria-pressed') === 'true'")
+    assert stage.edge.paused
+    shot = "() => document.querySelector('#truth canvas').toDataURL()"
+    page.locator("#truth").focus()
+    before = page.evaluate(shot)
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function(f"(b) => ({shot})() !== b", arg=before)
+    page.keyboard.press("0")
+    page.wait_for_function(f"(b) => ({shot})() === b", arg=before)
+    page.keyboard.press("Space")
+    page.wait_for_function("() => document.getElementById('pause').getAttribute('aria-pressed') === 'false'")
+    assert not stage.edge.paused
+
+
+def test_two_pages_show_the_same_knob(stage: Any, browser: Any, page: Page) -> None:
+    stage.start()
+    visit(page, stage.url)
+    other = browser.new_page()
+    visit(other, stage.url)
+    slide(other, "1.5")
+    page.wait_for_function("() => document.getElementById('strength').value === '1.5'")
+    assert httpx.get(f"{stage.url}/state").json()["status"]["pages"] == 2
+    other.close()
+
+
+def test_the_page_says_when_it_hears_nothing_and_goes_on_by_itself(stage: Any, page: Page) -> None:
+    stage.start()
+    visit(page, stage.url)
+    page.context.set_offline(True)
+    port, config = stage.port, stage.console._config
+    stage.console.stop()
+    page.wait_for_function("() => document.getElementById('banner').textContent.includes('Nothing heard')")
+    from console.app import Console
+
+    stage.console = Console(config.model_copy(update={"listen": f"127.0.0.1:{port}"}))
+    stage.console.start()
+    page.context.set_offline(False)
+    page.wait_for_function("() => document.getElementById('banner').hidden")
+    page.problems.clear()  # type: ignore[attr-defined]  # the browser's own notes of the lost connection
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_phone_nothing_is_wider_than_the_screen(stage: Any, browser: Any, scheme: str) -> None:
+    stage.start()
+    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    phone = context.new_page()
+    phone.set_default_timeout(WAIT_MS)
+    visit(phone, stage.url)
+    assert phone.evaluate("() => document.documentElement.scrollWidth") <= 390
+    box = phone.locator("#strength").bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] <= 844  # the knob is at hand without scrolling
+    context.close()
