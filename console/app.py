@@ -81,6 +81,7 @@ class Console(ControlServer):
         """Close everything."""
         self._watch.stop()
         self._desk.stop()
+        self.hub.close()
         super().stop()
 
     def _build(self, *arguments: Any, **named: Any) -> FastAPI:
@@ -135,7 +136,7 @@ class Console(ControlServer):
         beat = 0.0
         try:
             yield b"retry: 500\n\n"
-            while True:
+            while not self.hub.closed:
                 more.clear()
                 item = mailbox.take()
                 if item is not None:

@@ -74,10 +74,11 @@ class Desk:
                 **times,
             )
             if sample is not None:
-                self._scores.truth(frame, segment, sample, outcome)
                 born = time.monotonic() - float(row["age_ms"]) / 1e3
                 self._add("truth", frame, {"frame": frame, "name": sample.name, "picture": picture, "born": born})
             self.refresh()
+        if sample is not None:
+            self._scores.truth(frame, segment, sample, outcome)
 
     def captured(self, session: str, frame: int, payload: Payload, size: int) -> None:
         """What crossed the wire for a frame, as the listener captured it."""
@@ -103,13 +104,13 @@ class Desk:
                 self.shown = attack
             wanted = attack == self.shown
             self._history.put(frame, **{f"lag.{attack}": lag})
-        self._scores.rebuilt(frame, attack, arrays)
         if wanted:
             picture = self._picture("reconstruction", self._view.reconstruction(arrays), frame)
             item = {"frame": frame, "attack": attack, "lag_ms": lag, "times_ms": times, "picture": picture}
             with self._lock:
                 self._add("reconstruction", frame, item)
                 self.refresh()
+        self._scores.rebuilt(frame, attack, arrays)  # after the picture: nobody waits for a figure to look at it
 
     def show(self, attack: str) -> None:
         """Picture this attack's reconstructions from now on."""

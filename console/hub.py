@@ -36,6 +36,10 @@ class Mailbox:
             key = next(iter(self._waiting))
             return key, self._waiting.pop(key)
 
+    def wake(self) -> None:
+        """Let whoever waits for more look again."""
+        self._wake()
+
     def __len__(self) -> int:
         return len(self._waiting)
 
@@ -44,6 +48,7 @@ class Hub:
     """Thread-safe. ``publish`` never waits for a client."""
 
     def __init__(self) -> None:
+        self.closed = False
         self._present: dict[str, bytes] = {}
         self._clients: set[Mailbox] = set()
         self._lock = threading.Lock()
@@ -68,6 +73,14 @@ class Hub:
         """This client is gone."""
         with self._lock:
             self._clients.discard(mailbox)
+
+    def close(self) -> None:
+        """Nothing more comes; every client is woken to see it."""
+        with self._lock:
+            self.closed = True
+            clients = list(self._clients)
+        for client in clients:
+            client.wake()
 
     def present(self, key: str) -> bytes | None:
         """The JSON of a key as it is now; None before the first."""

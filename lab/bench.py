@@ -18,10 +18,8 @@ from statistics import median
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from lab.runfolder import RunFolder
-from lab.tables import Entry, Sheet
 from victims.base import Progress
 from wire.errors import InputError
 
@@ -84,16 +82,6 @@ class Bench:
     gates: Sequence[str] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
 
-    def sheet(self) -> Sheet:
-        """The comparisons for people."""
-        columns = ("case", "what", "against", "quantity", "ratio", "rounds", "same against same", "shows")
-        made = Sheet(f"bench {self.name}: ratios within a round", columns)
-        for line in self.comparisons:
-            ratio, null = line.ratio, line.null
-            shown = [line.case, line.ours, line.theirs, line.quantity, _span(ratio), str(ratio.n), _span(null)]
-            made.add([Entry(text) for text in [*shown, ratio.verdict(null)]])
-        return made
-
     def write(self, root: Path, rounds: int) -> Path:
         """``bench.json`` in a new run folder under ``root``; its path."""
         folder = RunFolder.create(root, f"bench-{self.name}", {"rounds": rounds})
@@ -110,17 +98,15 @@ class Bench:
 
 def tell(bench: Bench, out: Console) -> None:
     """Print the comparisons, the facts and the gates."""
-    sheet = bench.sheet()
-    drawn = Table(title=sheet.title, box=None, title_justify="left")
-    for column in sheet.columns:
-        drawn.add_column(column, overflow="fold")
-    for row in sheet.rows:
-        drawn.add_row(*[entry.text for entry in row])
-    out.print(drawn)
-    for title, line in bench.facts:
-        out.print(f"{title}: {line}", highlight=False)
+    out.print("ratios within a round: median (smallest to largest); [same against same]", highlight=False)
+    for line in bench.comparisons:
+        what = f"{line.case}, {line.ours} / {line.theirs}, {line.quantity}: {_span(line.ratio)}"
+        said = f"{what} [{_span(line.null)}]: {line.ratio.verdict(line.null)}"
+        out.print(said, markup=False, highlight=False, soft_wrap=True)
+    for title, found in bench.facts:
+        out.print(f"{title}: {found}", highlight=False, soft_wrap=True)
     for gate in bench.gates:
-        out.print(gate, highlight=False)
+        out.print(gate, highlight=False, soft_wrap=True)
 
 
 def _span(ratio: Ratio) -> str:

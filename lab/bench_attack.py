@@ -25,7 +25,9 @@ from wire.errors import InputError
 from wire.payload import Meta, Payload
 
 VICTIM, ATTACK = "second", "concretizer"
-FRAMES = 6
+FRAMES = 3
+"""Deep inversions take seconds each, five times a round."""
+
 SEED_OF_STREAM = 0
 
 HEAD, HEAD_AGAIN, WHOLE = "head", "head again", "head and tail"
@@ -158,9 +160,7 @@ def _compared(split: str, found: Rounds) -> list[Comparison]:
 
 
 def _facts(split: str, found: Rounds, depth: Depth) -> list[tuple[str, str]]:
-    facts = [
-        (f"{split}, {name} (ms a frame)", _spread(_times(found, name), ".1f")) for name in (HEAD, WHOLE, INVERT)
-    ]
+    facts = [(f"{split}, {name} (ms a frame)", _spread(_times(found, name), ".1f")) for name in (HEAD, WHOLE, INVERT)]
     facts += [(f"{split}, {name} (sites a frame)", _spread(counts, ",.0f")) for name, counts in depth.sites.items()]
     return facts
 

@@ -52,19 +52,33 @@ def demo(
     seed: Seed = 0,
     split: Split = None,
     defense: Annotated[str, typer.Option(help="none, feature_centric or distributed.")] = "feature_centric",
-    strength: Annotated[float, typer.Option(help="Noise deviation in units of the features' RMS.")] = 0.5,
+    strength: Annotated[
+        float | None, typer.Option(help="Noise deviation in units of the features' RMS. Default: 0.5; live: 0.")
+    ] = None,
     device: Device = "auto",
     tls: Tls = False,
     link: Link = "",
     resume: Resume = None,
+    live: Annotated[bool, typer.Option("--live", help="Stream without end and open a page to watch and turn.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the live page; 0: any free one.")] = 8750,
+    screenshot: Annotated[Path | None, typer.Option(help="Live: save a picture of the page, then stop.")] = None,
 ) -> None:
-    """Run the main job and write a report.
+    """Run the main job and write a report; with --live, show it on a page until Ctrl-C.
 
-    Example: eavesplit demo lidar --strength 1.0
+    Example: eavesplit demo lidar --live
     """
     if modality != "lidar":
         raise InputError(f"demo {modality!r} does not exist yet; there is: lidar")
-    options = {"defense": defense, "strength": strength}
+    if screenshot is not None and not live:
+        raise InputError("--screenshot needs --live: it is a picture of the live page")
+    options = {"defense": defense} if strength is None else {"defense": defense, "strength": strength}
+    if live:
+        if resume is not None:
+            raise InputError("--resume and --live exclude each other: a live stream has no end to reach")
+        options = {"strength": 0.0, **options}
+        settings = _settings("quick", data, frames, seed, split, device, "full", 2.0, tls, options, link)
+        _live("demo-lidar", settings, port, screenshot)
+        return
     settings = _settings("quick", data, frames, seed, split, device, "full", 2.0, tls, options, link)
     _execute("demo-lidar", resume, settings)
 
@@ -365,6 +379,23 @@ def _execute(study: str, resume: Path | None, settings: Any) -> None:
     for line in finished.lines:
         out.print(escape(line), soft_wrap=True)
     out.print(str(finished.report), soft_wrap=True)
+
+
+def _live(study: str, settings: Any, port: int, screenshot: Path | None) -> None:
+    from lab.live import Live, demo_cut
+    from lab.runfolder import RunFolder
+
+    split, cut = demo_cut(study, settings)
+    folder = RunFolder.create(ROOT, f"{study}-live", {"seed": settings.seed})
+    with Live(split, cut, folder.path, port) as live:
+        if screenshot is not None:
+            from lab.photograph import photograph
+
+            out.print(str(photograph(live.address, screenshot)))
+            return
+        out.print(f"{folder.path}: at most {live.disk_gb:g} GB; Ctrl-C ends it")
+        out.print(live.address)
+        live.run(lambda split: out.print(f"a new session, cut at {split}"))
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from lab.studies.base import CellResult, Settings, plain, restored
 from lab.studies.links import cells_of
 from lab.studies.registry import study as find
 from lab.summary import summarize_study
-from lab.telling import headline, write_report
+from lab.telling import headline, write_picture, write_report
 from victims.base import Progress
 from wire.errors import InputError
 
@@ -52,5 +52,6 @@ def execute(name: str, settings: Settings, root: Path, resume: Path | None, prog
         folder.write_summary({**results[0].summary, "cell": results[0].cell.id})
     else:
         folder.write_summary(summarize_study(name, {r.cell.id: r.summary for r in results}))
+    pictures = [made for result in results if (made := write_picture(result)) is not None]
     report = write_report(folder, study, results)
-    return Finished(folder, report, headline(results))
+    return Finished(folder, report, [*headline(results), *(str(picture) for picture in pictures[:1])])

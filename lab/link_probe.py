@@ -95,9 +95,7 @@ def settings_of(link: Mapping[str, Any]) -> LinkState:
 
 def compared(state: LinkState, found: Mapping[str, Measured]) -> dict[str, Any]:
     """``summary.json``'s ``link_measured``: set beside measured, and every figure that is out of its band."""
-    out = [
-        f"{name} {line}" for name in _DIRECTIONS for line in out_of_band(getattr(state, name), found[name])
-    ]
+    out = [f"{name} {line}" for name in _DIRECTIONS for line in out_of_band(getattr(state, name), found[name])]
     return {
         "set": asdict(state),
         "measured": {name: asdict(values) for name, values in found.items()},

@@ -16,6 +16,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from lab.stream import Stream, StreamSettings
+from lab.studies.base import Settings
+from lab.studies.links import cells_of
+from lab.studies.registry import study as find
 from lab.supervisor import Role
 from victims.registry import victim
 from wire.control import ControlServer
@@ -101,6 +104,11 @@ class Live:
 
     def __exit__(self, *_: object) -> None:
         self._stop()
+
+    @property
+    def disk_gb(self) -> float:
+        """What one session may keep: three records and the link's spool, which is a quarter of a gigabyte."""
+        return 3 * self._settings.record_gb + 0.25
 
     @property
     def roles(self) -> dict[str, Role]:
@@ -194,4 +202,15 @@ def live_settings(settings: StreamSettings) -> StreamSettings:
         rate_hz=settings.rate_hz or RATE_HZ,
         record_gb=min(settings.record_gb, RECORD_GB),
         link=settings.link or profile("lan").role(),
+        # The strength is the page's to turn: the card says which defense the listener knows, and promises no strength.
+        knowledge=replace(settings.knowledge, defense_settings={}),
     )
+
+
+def demo_cut(study: str, settings: Settings) -> tuple[str, Cut]:
+    """A study's first split point, and its stream at any; InputError where the study has none there."""
+
+    def cut(split: str) -> StreamSettings:
+        return cells_of(find(study), replace(settings, splits=(split,)))[0].stream
+
+    return cells_of(find(study), settings)[0].stream.split, cut

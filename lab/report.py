@@ -59,11 +59,12 @@ def render(
     title: str,
     command: str,
     extra: Sequence[tables.Sheet] = (),
+    after: Sequence[tables.Sheet] = (),
     paper_source: str = "",
 ) -> Path:
     """Write ``report.html`` into ``run`` and return its path.
 
-    command: the line that makes these figures again. extra: the study's own tables, shown above ours. The same run
+    command: the line that makes these figures again. extra: the study's own tables, shown above ours; after: below. The same run
     gives the same file. InputError when there is no cell, or cells of different modalities.
     """
     if not cells:
@@ -100,7 +101,7 @@ def render(
         command=command,
         sees=pictured.sees,
         findings=[_finding(cell, measure, declared) for cell in cells],
-        sheets=[*extra, *_sheets(cells, measure, declared, paper_source)],
+        sheets=[*extra, *_sheets(cells, measure, declared, paper_source), *after],
         each=[(cell.title, _cell_sheets(cell, measure, declared)) for cell in cells],
         cards=_cards(cells),
         metrics=declared.by_name.values(),

@@ -8,7 +8,8 @@ from typing import Any
 
 from lab import link_probe
 from lab.metrics.base import scorer
-from lab.recorded import payload
+from lab.pictures import side_by_side
+from lab.recorded import payload, reconstructions, stages, truths
 from lab.report import CellPage, render
 from lab.runfolder import RunFolder
 from lab.studies.base import Cell, CellResult, Settings, Study, restored
@@ -16,6 +17,7 @@ from lab.studies.links import cells_of, spelled
 from lab.studies.registry import study as find
 from lab.tables import Entry, Sheet
 from victims.registry import victim
+from victims.view import Points, view
 from wire.errors import InputError
 
 
@@ -27,9 +29,40 @@ def write_report(folder: RunFolder, study: Study, results: Sequence[CellResult])
         pages,
         title=study.summary,
         command=command(study.name, restored(folder.config["settings"])),
-        extra=[*study.sheets(results), _defenses(results), link_probe.sheet([(r.cell.title, r.summary) for r in results])],
+        extra=study.sheets(results),
+        after=[_defenses(results), link_probe.sheet([(r.cell.title, r.summary) for r in results])],
         paper_source=study.source,
     )
+
+
+def write_picture(result: CellResult) -> Path | None:
+    """``picture.png`` beside a cell's record: truth, what crossed the wire, what its last attack rebuilt.
+
+    The frame is the middle one of the stream, whatever it scored. None where the modality is not pictured as points, or
+    nothing was kept.
+    """
+    folder, attack = RunFolder(result.folder), result.cell.stream.attacks[-1].row
+    frames = sorted(stages(folder.edge))
+    frame = frames[len(frames) // 2] if frames else -1
+    truth = next((sample for number, sample in truths(folder.edge) if number == frame), None)
+    sent = payload(folder.capture, frame)
+    made = next((r for r in reconstructions(folder.reconstructions, attack) if r.frame == frame), None)
+    if truth is None or sent is None or made is None:
+        return None
+    drawn = view(victim(result.cell.stream.victim).modality)
+    panels = [
+        (f"What {drawn.sees} saw", drawn.sample(truth)),
+        ("What crossed the wire", drawn.payload(sent)),
+        (f"What the listener rebuilt ({attack})", drawn.reconstruction(made.arrays)),
+    ]
+    points = [(title, picture) for title, picture in panels if isinstance(picture, Points)]
+    if len(points) < len(panels):
+        return None
+    seen = points[1][1].xyz  # what crossed bounds what can be compared
+    if not len(seen):
+        return None
+    box = (seen.min(axis=0), seen.max(axis=0))
+    return side_by_side(folder.path / "picture.png", points, box=box)
 
 
 def tell(folders: Sequence[Path]) -> list[Path]:

@@ -19,6 +19,14 @@ function table(stops) {
 }
 const TABLES = Object.fromEntries(Object.entries(STOPS).map(([name, stops]) => [name, table(stops)]));
 
+const GREY = 0xff998f8b;
+
+export function boxOf(cloud, margin) {
+  const low = [Infinity, Infinity, Infinity], high = [-Infinity, -Infinity, -Infinity];
+  for (let i = 0; i < 3 * cloud.n; i++) { low[i % 3] = Math.min(low[i % 3], cloud.xyz[i]); high[i % 3] = Math.max(high[i % 3], cloud.xyz[i]); }
+  return [low.map((v) => v - margin), high.map((v) => v + margin)];
+}
+
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 
 export function decode(picture) {
@@ -64,7 +72,8 @@ export class CloudView {
     }, { passive: false });
     panel.addEventListener("keydown", (event) => this.key(event));
   }
-  set(cloud) { this.cloud = cloud; if (!this.canvas.isConnected) this.panel.replaceChildren(this.canvas); this.ask(); }
+  /* box: [lowest, highest corner] beyond which points are grey. */
+  set(cloud, box = null) { this.cloud = cloud; this.box = box; if (!this.canvas.isConnected) this.panel.replaceChildren(this.canvas); this.draw(); }
   clear() { this.cloud = null; this.canvas.remove(); }
   ask() { if (this.cloud && !this.pending) this.pending = requestAnimationFrame(() => { this.pending = 0; this.draw(); }); }
   grab(event) {
@@ -95,7 +104,7 @@ export class CloudView {
       this.pixels = new Uint32Array(this.image.data.buffer);
       this.depth = new Float32Array(w * h);
     }
-    const { pixels, depth, table: colours } = this, { n, xyz, value } = this.cloud, c = this.camera;
+    const { pixels, depth, table: colours, box } = this, { n, xyz, value } = this.cloud, c = this.camera;
     pixels.fill(0); depth.fill(Infinity);
     const ca = Math.cos(c.azimuth), sa = Math.sin(c.azimuth), ce = Math.cos(c.elevation), se = Math.sin(c.elevation);
     const f = [ca * ce, sa * ce, -se], r = [sa, -ca, 0], u = [ca * se, sa * se, ce];  // forward, right, up
@@ -105,10 +114,11 @@ export class CloudView {
       const x = xyz[3 * i] - eye[0], y = xyz[3 * i + 1] - eye[1], z = xyz[3 * i + 2] - eye[2];
       const d = x * f[0] + y * f[1] + z * f[2];
       if (d < near) continue;
-      const side = Math.max(1.5 * scale, Math.min(4.5 * scale, size / d)) | 0;
+      const side = Math.max(1.5 * scale, Math.min(3 * scale, size / d)) | 0;
       const px = (w / 2 + focus * (x * r[0] + y * r[1] + z * r[2]) / d - side / 2) | 0, py = (h / 2 - focus * (x * u[0] + y * u[1] + z * u[2]) / d - side / 2) | 0;
       if (px < 0 || py < 0 || px + side > w || py + side > h) continue;
-      const colour = colours[value[i]];
+      const out = box !== null && [0, 1, 2].some((k) => xyz[3 * i + k] < box[0][k] || xyz[3 * i + k] > box[1][k]);
+      const colour = out ? GREY : colours[value[i]];
       for (let row = py; row < py + side; row++) for (let at = row * w + px, end = at + side; at < end; at++) if (d < depth[at]) { depth[at] = d; pixels[at] = colour; }
     }
     this.context.putImageData(this.image, 0, 0);

@@ -34,10 +34,10 @@ export class Curves {
     const line = { gridcolor: ink("--line"), zerolinecolor: ink("--line"), linecolor: ink("--line") };
     return {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink("--ink"), size: 11 },
-      margin: { l: 44, r: 10, t: 6, b: 30 }, hovermode: "x unified", showlegend: true, uirevision: "one",
+      margin: { l: 44, r: 10, t: 6, b: 36 }, hovermode: "x unified", showlegend: true, uirevision: "one",
       hoverlabel: { bgcolor: ink("--panel"), bordercolor: ink("--line"), font: { color: ink("--ink"), size: 11 } },
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 10 } },
-      xaxis: { ...line, nticks: 6 }, yaxis: { ...line, rangemode: "tozero", ...axis }, shapes: this.changes(),
+      xaxis: { ...line, nticks: 6, title: { text: "frame", font: { size: 10 }, standoff: 4 } }, yaxis: { ...line, rangemode: "tozero", ...axis }, shapes: this.changes(),
     };
   }
   /* A thin line where another defense or strength began. */

@@ -1,4 +1,4 @@
-import { Camera, CloudView, decode } from "./clouds.js";
+import { boxOf, Camera, CloudView, decode } from "./clouds.js";
 import { Curves } from "./curves.js";
 
 const STALE_MS = 2000;
@@ -18,6 +18,7 @@ const count = (n) => n.toLocaleString("en");
 const size = (n) => (n >= 1e6 ? `${(n / 1e6).toFixed(2)} MB` : `${(n / 1e3).toFixed(1)} kB`);
 const rounded = (v) => (v === null || v === undefined ? "–" : Math.abs(v) < 10 ? v.toFixed(2) : v.toPrecision(3));
 const text = (id, words) => { const e = $(id); if (e.textContent !== words) e.textContent = words; };
+const note = (id, words) => { text(id, words); $(id).title = words; };
 
 /* ---- pictures ---- */
 
@@ -25,11 +26,12 @@ function scale(view, picture) {
   const node = document.createElement("div"), bar = document.createElement("i");
   node.className = "scale";
   bar.style.background = `linear-gradient(90deg, ${view.stops.join(", ")})`;
+  node.title = view === views.truth ? "grey: beyond what crosses the wire" : "";
   node.append(`${picture.value_name} ${rounded(picture.span[0])}`, bar, rounded(picture.span[1]));
   return node;
 }
 /* The camera looks at what the network takes in: the truth may reach farther than the listener could ever rebuild. */
-let fitted = null;
+let fitted = null, reach = null;
 function fit(panel, cloud) {
   const better = panel === "payload" ? fitted !== "payload" : fitted === null;
   if (better) { fitted = panel; camera.fit(cloud); }
@@ -39,7 +41,8 @@ function show(panel, picture) {
   if (picture.kind === "points" && picture.shown) {
     const cloud = decode(picture);
     fit(panel, cloud);
-    view.set(cloud);
+    if (panel === "payload") reach = boxOf(cloud, 0.5);
+    view.set(cloud, panel === "truth" ? reach : null);
     element.querySelector(".scale")?.remove();
     element.append(scale(view, picture));
     return;
@@ -60,7 +63,7 @@ function panel(name, item) {
   frames[name] = item.frame;
   show(name, item.picture);
   $(name).dataset.frame = item.frame;
-  if (name === "truth") { text("truth-note", joined(`frame ${item.frame}`, drawn(item.picture))); $("truth").dataset.age = item.age_ms.toFixed(0); }
+  if (name === "truth") { note("truth-note", joined(`frame ${item.frame}`, drawn(item.picture))); $("truth").dataset.age = item.age_ms.toFixed(0); }
   if (name === "reconstruction") now.rebuilt = item;
   if (name === "payload") now.payload = item;
   notes();
@@ -69,12 +72,12 @@ function notes() {
   const { payload, wire, rebuilt } = now;
   if (payload) {
     const mark = wire && wire.frame === payload.frame ? `fingerprint ${wire.digest}` : "";
-    text("payload-note", joined(`frame ${payload.frame}`, `${size(payload.bytes)} of ${payload.role}`, drawn(payload.picture), mark));
+    note("payload-note", joined(`frame ${payload.frame}`, `${size(payload.bytes)} of ${payload.role}`, mark, drawn(payload.picture)));
   }
   if (rebuilt) {
     const behind = frames.truth > rebuilt.frame;
     $("reconstruction").classList.toggle("old", behind);
-    text("reconstruction-note", joined(`frame ${rebuilt.frame}`, `${rebuilt.attack}`, `${rebuilt.lag_ms.toFixed(0)} ms after the last byte`, behind ? "the last one made" : drawn(rebuilt.picture)));
+    note("reconstruction-note", joined(`frame ${rebuilt.frame}`, `${rebuilt.attack}`, `${rebuilt.lag_ms.toFixed(0)} ms after the last byte`, behind ? "the last one made" : drawn(rebuilt.picture)));
   }
 }
 
@@ -99,7 +102,8 @@ function meter() {
 }
 function lead() {
   const { about } = now;
-  text("lead", `Left: what ${about.sees} sees. Middle: all that leaves it for the cloud. Right: the scene again, rebuilt by somebody who only listens on the line. Turn up the noise and watch what it hides, and what it does not.`);
+  const who = about.sees.replace(/^./, (c) => c.toUpperCase());
+  text("lead", `${who} sees the first picture; only the second leaves it, for a network in the cloud; and somebody who merely listens on the line rebuilds the third. Turn up the noise: what does it hide, and what not?`);
   text("cut", `live · the network ${about.victim.toUpperCase()}, cut at ${about.split}`);
   text("privacy-note", `${about.metrics[about.headline].title}; ${about.metrics[about.headline].better === "lower" ? "higher" : "lower"} is more private`);
   $("report").hidden = !about.report;

@@ -16,6 +16,9 @@ from victims.base import Progress
 from wire.errors import InputError
 
 FRAMES = 50
+FRAMES_PER_STREET = 5
+"""Ten streets: enough independent scenes for an interval."""
+
 SPLIT = "conv3.0"
 VIEW = "camera"
 """What the published detector is fed: +-40.7 degrees ahead. The whole half-circle doubles the demo's time."""
@@ -46,7 +49,12 @@ class DemoLidar:
         stream = StreamSettings(
             victim="second",
             split=split,
-            victim_settings={"preset": "street", "weights": "shipped", "view": VIEW},
+            victim_settings={
+                "preset": "street",
+                "weights": "shipped",
+                "view": VIEW,
+                "frames_per_street": FRAMES_PER_STREET,
+            },
             attacks=attacks,
             knowledge=knowledge(defense, defense_settings, attacks),
             source=str(settings.data[0]) if settings.data else "procedural",

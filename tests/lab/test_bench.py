@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import mmap
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from attacker.attacks.lidar.chain import Chain
 from attacker.attacks.lidar.concretizer import save_chain
@@ -22,6 +24,7 @@ from lab.bench import (
     process_faults,
     ratio,
     rounds_of,
+    tell,
 )
 from lab.bench_attack import HEAD, INVERT, WHOLE, bench_attack
 from lab.bench_wire import CEILING, PROTOCOL, Contender, _Run, judged
@@ -57,7 +60,7 @@ def test_a_null_that_spreads_allows_no_verdict() -> None:
 def test_rounds_rotate_and_the_first_is_dropped() -> None:
     order: list[str] = []
 
-    def contender(name: str):  # noqa: ANN202
+    def contender(name: str):
         def run() -> dict[str, float]:
             order.append(name)
             return {"at": float(len(order))}
@@ -107,8 +110,10 @@ def test_an_end_that_dies_is_named(tmp_path: Path) -> None:
 def test_a_bench_is_written_and_told_with_its_noise_floor(tmp_path: Path) -> None:
     compared = Comparison("1 MB", "a", "b", "speed", Ratio(0.5, 0.4, 0.6, 5), Ratio(1.0, 0.9, 1.1, 5))
     bench = Bench("wire", [compared], [("faults", "0.01")], ["gate: held"])
-    texts = [entry.text for entry in bench.sheet().rows[0]]
-    assert texts[-4:] == ["0.50 (0.40 to 0.60)", "5", "1.00 (0.90 to 1.10)", "less"]
+    out = io.StringIO()
+    tell(bench, Console(file=out))
+    assert "1 MB, a / b, speed: 0.50 (0.40 to 0.60) [1.00 (0.90 to 1.10)]: less\n" in out.getvalue()
+    assert out.getvalue().endswith("faults: 0.01\ngate: held\n")
     written = json.loads(bench.write(tmp_path, 5).read_text())
     assert written["comparisons"][0]["verdict"] == "less"
     assert written["comparisons"][0]["null"] == {"median": 1.0, "low": 0.9, "high": 1.1, "n": 5}

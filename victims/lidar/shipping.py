@@ -116,7 +116,7 @@ def _card(work: Path, settings: VictimTraining, scores: list[Score], backbone: s
         "",
         "## Training",
         "",
-        "Command: `eavesplit train victim --modality lidar --seed " + str(settings.seed) + "`",
+        "Command: `eavesplit train victim --seed " + str(settings.seed) + "`",
         "",
         f"Data: {settings.scans} procedural scans, street seeds {first} to {last}, each turned about the sensor by",
         "any angle, mirrored half of the time, scaled by up to 5 % in the plane; square windows anywhere in the KITTI",

@@ -31,6 +31,7 @@ from victims.lidar.second import PRIOR, SECOND, AnchorHeadSingle, BaseBEVBackbon
 from victims.lidar.training_data import ScanCache, Window, augmented, cut_window
 from victims.lidar.voxels import Sites, collate
 from victims.lidar.weights import install, load, save
+from victims.lidar.widen import widen
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class VictimTraining:
     scans: int = 1000
     first_scan_seed: int = 0
     backbone: Phase = Phase(steps=1800, window=16.0, batch=4, peak=3e-3, on_object=0.8)
-    head: Phase = Phase(steps=1800, window=25.6, batch=2, peak=2e-3, on_object=0.6)
+    head: Phase = Phase(steps=240, window=25.6, batch=2, peak=3e-4, on_object=0.6)
     #: BatchNorm statistics stand still for this last share of the backbone's steps.
     still: float = 0.15
 
@@ -136,6 +137,9 @@ def train_head(
     done = work / "second.safetensors"
     if not (resume and done.exists()):
         detector.backbone_3d.eval().requires_grad_(False)
+        narrow = _Narrow()
+        narrow.load_state_dict(torch.load(work / "backbone.ckpt", weights_only=True)["network"])
+        widen(narrow.bev, narrow.dense_head, detector.backbone_2d, detector.dense_head)
 
         def loss_of(windows: list[Window]) -> dict[str, Tensor]:
             with torch.no_grad():
@@ -144,7 +148,7 @@ def train_head(
                 logits, codes, directions = detector.dense_head(detector.backbone_2d(bev))
             return _detection_terms((logits.float(), codes.float(), directions.float()), windows)
 
-        _optimise("head", trained, loss_of, work, settings, settings.head, progress, resume)
+        _optimise("head", trained, loss_of, work, settings, settings.head, progress, resume, still=True)
         save(trained.state_dict(), done, half=True)
     install(trained, load(done), str(done))
     return detector.eval().requires_grad_(False)
@@ -212,6 +216,8 @@ def _optimise(
     phase: Phase,
     progress: Progress,
     resume: bool,
+    *,
+    still: bool = False,
 ) -> None:
     optimiser = torch.optim.AdamW(network.parameters(), lr=phase.peak, weight_decay=0.01, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -236,7 +242,7 @@ def _optimise(
         began = time.monotonic() - seconds
         recent: list[dict[str, float]] = []
         for step in range(start, phase.steps):
-            if step >= (1 - settings.still) * phase.steps:
+            if still or step >= (1 - settings.still) * phase.steps:
                 _still_norms(network)
             windows = _windows(cache, settings, phase_name, phase, step)
             optimiser.zero_grad(set_to_none=True)

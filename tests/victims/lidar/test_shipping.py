@@ -81,7 +81,7 @@ def test_training_ends_with_weights_and_a_card(tmp_path: Path, monkeypatch: pyte
     for file in (BACKBONE_FILE, SECOND_FILE):
         assert digest(load(into / file)) in text
         assert (into / file).stat().st_size < 11_000_000
-    assert "eavesplit train victim --modality lidar --seed 0" in text
+    assert "eavesplit train victim --seed 0" in text
     assert "2 procedural scans, street seeds 0 to 1" in text
     assert len(re.findall(r"^\| (?:street|kitti) \| \w+ \| \d+ \| 0\.\d+ \| ", text, re.M)) == 2 * 6
     assert str(tmp_path) not in text
