@@ -81,7 +81,8 @@ def test_a_broken_file_is_refused_by_name(text: str, said: str) -> None:
 
 
 def test_a_whole_file_reads_back() -> None:
-    text = "[a]\ntitle = 'x'\nup = {rate_mbps = 8}\ndown = {delay_ms = 2}\nsources = {rate = 'r', delay = 'd', jitter = 'j'}\n"
+    text = "[a]\ntitle = 'x'\nup = {rate_mbps = 8}\ndown = {delay_ms = 2}\n"
+    text += "sources = {rate = 'r', delay = 'd', jitter = 'j'}\n"
     found = parse(text, "here")["a"]
     assert (found.up, found.down) == (LinkSettings(rate_mbps=8), LinkSettings(delay_ms=2))
 
