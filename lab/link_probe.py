@@ -2,7 +2,7 @@
 
 The running link forwards to the cloud alone and shows all it forwards to the listener, so a probe through it would land
 in the session's counters and in the capture. The probe therefore starts a link of its own for two or three seconds:
-the same program (``python -m wire.relay``), settings, seed and machine, with no mirror, forwarding back to this process.
+the same program (``python -m wire.relay``), settings, seed and machine, without a mirror, forwarding back to here.
 Both ends of the probe read one clock (CLOCK_MONOTONIC), so delays are measured one way and no offset is estimated. What
 it cannot show is the load that edge, cloud and attacker put on the machine afterwards.
 
@@ -57,8 +57,8 @@ _DIRECTIONS = ("up", "down")
 
 @dataclass(frozen=True)
 class Measured:
-    """One direction. rate_mbps: megabits (10^6) a second at the receiver; None when all arrived at once, as on a machine
-    that is too busy to look. delay_ms: median one way. stamps: how many it is the median of."""
+    """One direction. rate_mbps: megabits (10^6) a second at the receiver; None when all arrived at once, as on a
+    machine that is too busy to look. delay_ms: median one way. stamps: how many it is the median of."""
 
     rate_mbps: float | None
     delay_ms: float
@@ -130,9 +130,8 @@ def line(measured: Mapping[str, Any]) -> str:
         wanted, got = measured["set"][name], measured["measured"][name]
         rate = "unlimited" if wanted["rate_mbps"] is None else f"{wanted['rate_mbps']:.4g} Mbit/s"
         middle = wanted["delay_ms"] + wanted["jitter_ms"] / 2
-        parts.append(
-            f"{name} {rate} set, {_figure(got['rate_mbps'])} measured; {middle:.3g} ms set, {got['delay_ms']:.3g} measured"
-        )
+        rates = f"{rate} set, {_figure(got['rate_mbps'])} measured"
+        parts.append(f"{name} {rates}; {middle:.3g} ms set, {got['delay_ms']:.3g} measured")
     verdict = "" if measured["within_band"] else f" - OUT OF BAND: {'; '.join(measured['out_of_band'])}"
     return f"link {', '.join(parts)}{verdict}"
 

@@ -151,7 +151,7 @@ def _defenses(results: Sequence[CellResult]) -> Sheet:
     """What every cell's defense was and what it added: means over its frames."""
     rows = []
     for result in results:
-        told = result.summary["defense"]
+        told = {"calibration": {}, "measured": {}, **result.summary["defense"]}
         given = ", ".join(f"{k} {v}" for k, v in told.items() if k not in ("name", "calibration", "measured"))
         added = told["measured"]
         figures = [added.get(key) for key in ("sigma", "sites", "energy", "bytes")]
