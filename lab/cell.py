@@ -91,8 +91,8 @@ def run_cell(study: str, cell: Cell, folder: RunFolder, progress: Progress) -> C
 def _listener(folder: RunFolder, heard: Mapping[str, Any]) -> Listener:
     """The listener's side of the sums. A frame that crossed twice (its edge died before the answer) counts once.
 
-    Missed are the holes that the listener counted itself, and what was sent after the last frame it heard. RunError when
-    its count of holes is not what its record shows.
+    Missed are the holes that the listener counted itself, and what was sent after the last frame it heard. RunError
+    when its count of holes is not what its record shows.
     """
     crossed = captured_frames(folder.capture)
     captured, sent = set(crossed), recorded_sender(folder).sent

@@ -20,7 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="How private is split computing? An edge streams features to a cloud; a listener on the line rebuilds the input."
+    help="How private is split computing? An edge streams features to a cloud; a listener on the line rebuilds the "
+    "input."
     "\n\nStart with: [bold]eavesplit demo lidar[/bold]",
 )
 runs_app = typer.Typer(no_args_is_help=True, help="List or prune the folders under runs/.")
@@ -30,7 +31,9 @@ err = Console(stderr=True)
 
 ROOT = Path("runs")
 
-Data = Annotated[list[Path] | None, typer.Option("--data", help="Folder of your own data (repeatable). Default: procedural.")]
+Data = Annotated[
+    list[Path] | None, typer.Option("--data", help="A folder of your data (repeatable). Default: procedural.")
+]
 Frames = Annotated[int, typer.Option(min=0, help="At most so many frames a cell; 0: the study's own number.")]
 Seed = Annotated[int, typer.Option(min=0, help="One seed for everything: same command, same seed, same bytes.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda: where attacks compute.")]
@@ -41,7 +44,7 @@ Record = Annotated[str, typer.Option(help="What is kept: full, features, heads o
 RecordGb = Annotated[float, typer.Option("--record-gb", min=0.01, help="Bound on what is kept; the oldest goes first.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A study's own setting, KEY=VALUE (repeatable).")]
 Link = Annotated[str, typer.Option("--link", help="lan, wifi, 5g, lte, satellite, or rate_mbps=8,delay_ms=20.")]
-Tls = Annotated[bool, typer.Option("--tls", help="Encrypt edge to cloud: the wire listener then sees sizes and times only.")]
+Tls = Annotated[bool, typer.Option("--tls", help="Encrypt edge to cloud: a wire listener sees sizes and times only.")]
 
 
 @app.command()
@@ -110,7 +113,7 @@ def run(
 @app.command()
 def sweep(
     study: Annotated[str, typer.Argument(help="A study from `eavesplit list`.")],
-    over: Annotated[list[str] | None, typer.Option("--over", help="path=a,b,c (repeatable): every combination.")] = None,
+    over: Annotated[list[str] | None, typer.Option("--over", help="path=a,b,c (repeatable): all combinations.")] = None,
     data: Data = None,
     frames: Frames = 0,
     seed: Seed = 0,

@@ -92,7 +92,7 @@ def reconstructions(folder: Path, attack: str | None = None) -> Iterator[Rebuilt
 
 
 def calibration(folder: Path) -> dict[str, Any]:
-    """What the edge measured on clean features before it streamed; strengths are in its units. Empty where it is gone."""
+    """What the edge measured on clean features before it streamed; strengths are in its units. Empty if it is gone."""
     path = folder / "calibration.json"
     found = json.loads(path.read_text()) if path.is_file() else {}
     return {key: value for key, value in found.items() if value is not None}

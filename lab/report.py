@@ -64,8 +64,8 @@ def render(
 ) -> Path:
     """Write ``report.html`` into ``run`` and return its path.
 
-    command: the line that makes these figures again. extra: the study's own tables, shown above ours; after: below. The same run
-    gives the same file. InputError when there is no cell, or cells of different modalities.
+    command: the line that makes these figures again. extra: the study's own tables, shown above ours; after: below.
+    The same run gives the same file. InputError when there is no cell, or cells of different modalities.
     """
     if not cells:
         raise InputError(f"{run.name}: nothing to report, no cell has finished")

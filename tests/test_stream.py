@@ -170,7 +170,9 @@ def test_a_bad_scan_in_the_stream_is_counted_and_the_others_go_on(tmp_path: Path
     np.full((5, 4), 200, "<f4").tofile(scans / "c.bin")  # nothing in range: a normal frame
     points.tofile(scans / "d.bin")
     run = RunFolder.create(tmp_path / "runs", "trial", {"seed": 0})
-    settings = replace(SETTINGS, source=str(scans), frames=0, victim_settings={"preset": "street", "weights": "shipped"})
+    settings = replace(
+        SETTINGS, source=str(scans), frames=0, victim_settings={"preset": "street", "weights": "shipped"}
+    )
     cell = Cell("bad scan", settings)
     result = run_cell("trial", cell, run.cell(cell.id, {}), silent)
     assert result.summary["frames"]["answered"] == 3

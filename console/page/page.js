@@ -169,6 +169,8 @@ async function turnLatest(kind, wish) {
   while (next[kind]) { const w = next[kind]; next[kind] = null; await turn(w); }
   under[kind] = false;
 }
+/* What somebody is just changing is not overwritten by what the processes say: a number until it is entered or left, a
+   slider for a moment. */
 const touched = {};
 const busy = (id) => document.activeElement === $(id) && performance.now() - (touched[id] || 0) < 1500;
 const set = (id, value) => { const e = $(id); if (!busy(id) && e.value !== String(value)) e.value = value; };
@@ -210,7 +212,10 @@ function knobs() {
   }
   $("step").disabled = !status.paused;
 }
-for (const id of ["defense", "strength", "strength-number", "profile", "rate", "delay", "shown", "split"]) $(id).addEventListener("input", () => { touched[id] = performance.now(); });
+for (const id of ["defense", "strength", "strength-number", "profile", "rate", "delay", "shown", "split"]) {
+  $(id).addEventListener("input", () => { touched[id] = $(id).type === "number" ? Infinity : performance.now(); });
+  $(id).addEventListener("change", () => { touched[id] = performance.now(); });
+}
 $("strength").addEventListener("input", () => { $("strength-number").value = $("strength").value; turnLatest("defense", defenseWish()); });
 $("strength-number").addEventListener("change", () => { $("strength").value = $("strength-number").value; turnLatest("defense", defenseWish()); });
 $("defense").addEventListener("change", () => turnLatest("defense", defenseWish()));

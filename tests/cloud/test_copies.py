@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+
 from attacker.frames import RawFrame
 from attacker.sessions import Ear, Sessions
 from cloud.copies import CopyPusher

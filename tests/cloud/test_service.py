@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from cloud.config import CloudConfig
 from cloud.service import Tails, check_victim
 from victims.registry import victim

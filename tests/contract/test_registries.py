@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from attacker.attacks.base import CapturedFrame, CapturedPart, Grants, SessionInfo
 from attacker.knowledge import KnowledgeCard
 from attacker.registry import ATTACKS, attack

@@ -40,8 +40,10 @@ def _exchange(cut: Cut, sample: Sample) -> tuple[list[bytes], Outcome]:
         try:
             turn = exchange.send(_replies(tail.reply(payload) for payload in turn))
         except StopIteration as end:
-            assert isinstance(end.value, Outcome), "an exchange ends with an Outcome"
-            return left, end.value
+            outcome = end.value
+            break
+    assert isinstance(outcome, Outcome), "an exchange ends with an Outcome"
+    return left, outcome
 
 
 def _replies(payloads: Iterator[Payload]) -> Iterator[Payload]:

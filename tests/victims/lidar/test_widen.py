@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+
 from victims.lidar.second import AnchorHeadSingle, BaseBEVBackbone
 from victims.lidar.widen import widen
 
