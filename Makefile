@@ -35,7 +35,7 @@ stubs: install
 lint: install
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy wire victims defenses edge cloud attacker lab
+	@$(BIN)/mypy wire victims defenses edge cloud attacker lab console
 	@$(BIN)/lint-imports --no-cache
 
 check: lint test

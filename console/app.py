@@ -127,7 +127,12 @@ class Console(ControlServer):
 
     async def _events(self) -> Response:
         loop, more = asyncio.get_running_loop(), asyncio.Event()
-        mailbox = self.hub.join(lambda: loop.call_soon_threadsafe(more.set))
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the server has ended under a follower's last words
+                loop.call_soon_threadsafe(more.set)
+
+        mailbox = self.hub.join(wake)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(self._stream(mailbox, more), media_type="text/event-stream", headers=headers)
 

@@ -16,6 +16,7 @@ class ConsoleConfig(Role):
     edge, attacker, link, cloud: their control ports, ``HOST:PORT``; link and cloud may be absent. lab: the port of the
     process that opens a new session at another of ``splits``; without it the page offers none.
     settings: the run's, for the scorer (preset, split). shown: the attack whose reconstructions are pictured first.
+    only_shown: let the listener run no attack but that one and the floors: on two cores every further one costs lag.
     report: an HTML file that the page links to. hosts: further names under which browsers may reach the page.
     """
 
@@ -32,6 +33,7 @@ class ConsoleConfig(Role):
     splits: tuple[str, ...] = ()
     settings: dict[str, Any] = Field(default_factory=dict)
     shown: str | None = None
+    only_shown: bool = False
     report: Path | None = None
     seed: int = Field(default=0, ge=0)
     points: int = Field(default=9000, ge=100, le=100_000)  # of a cloud that are sent to the page

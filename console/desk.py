@@ -47,6 +47,7 @@ class Desk:
         self._published = 0.0
         self._lock = threading.RLock()
         self.shown = config.shown
+        self.floors = tuple(self._scorer.floors)
         self.attacks: list[str] = []
         self.trouble: str | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 from console.config import ConsoleConfig
@@ -133,11 +134,20 @@ class Watch:
         queue = attacker.get("queue", {})
         names = [name for name, attack in attacker.get("attacks", {}).items() if not attack.get("why")]
         self._desk.attacks = names or self._desk.attacks
+        if self._config.only_shown and self._desk.shown in names:
+            self._select(attacker["attacks"])
         # Numbers that went back: the process is another one, and none of our questions met it while it was away.
         if attacker.get("reconstructions", 0) < self._reconstruction:
             self._attacker_down()
         up = self.ports["attacker"].up and not queue.get("paused") and not attacker.get("encrypted_bytes")
         self._desk.listening(bool(up))
+
+    def _select(self, attacks: dict[str, Any]) -> None:
+        """Also after a restart, when it runs all of them again."""
+        wanted = {name for name in attacks if name == self._desk.shown or name in self._desk.floors}
+        if wanted != {name for name, attack in attacks.items() if attack["selected"]}:
+            with suppress(PortDown):
+                self.ports["attacker"].settings(attacks=sorted(wanted))
 
     def _cut(self, edge: dict[str, Any]) -> None:
         split = edge.get("split")

@@ -160,6 +160,7 @@ class Live:
             "split": s.split,
             "splits": [split for split in chosen.splits if self._possible(split)],
             "settings": dict(s.victim_settings),
+            "only_shown": True,
             "shown": learned[0] if learned else s.attacks[0].row if s.attacks else None,
             "seed": s.seed,
         }
