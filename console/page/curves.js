@@ -1,6 +1,7 @@
 /* The curves, drawn by plotly from the whole window each time: at most one drawing a second, and none out of sight. */
 
 const EVERY_MS = 1000;
+const UTILITIES = 4;  // the first of those that can be had live; the report has them all
 const ATTACKS = ["#0b76c5", "#d55e00", "#009e73", "#b1599a", "#c29200", "#4fa6d5"];
 const STAGES = ["#8e99a8", "#0b76c5", "#d55e00", "#c29200", "#b1599a", "#009e73", "#6b5bb5", "#4fa6d5", "#b0603a"];
 const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -25,18 +26,18 @@ export class Curves {
     if (chart.timer || document.hidden || !window.Plotly || !this.columns || !this.about) return;
     chart.timer = setTimeout(async () => {
       chart.due = performance.now() + EVERY_MS;
-      const { traces, axis } = this[chart.id]();
-      await Plotly.react(chart.element, traces, this.layout(axis), { displayModeBar: false, responsive: true });
+      const { traces, axis, legend } = this[chart.id]();
+      await Plotly.react(chart.element, traces, this.layout(axis, legend), { displayModeBar: false, responsive: true });
       chart.timer = 0;
     }, Math.max(0, chart.due - performance.now()));
   }
-  layout(axis) {
+  layout(axis, legend = {}) {
     const line = { gridcolor: ink("--line"), zerolinecolor: ink("--line"), linecolor: ink("--line") };
     return {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink("--ink"), size: 11 },
       margin: { l: 44, r: 10, t: 6, b: 36 }, hovermode: "x unified", showlegend: true, uirevision: "one",
       hoverlabel: { bgcolor: ink("--panel"), bordercolor: ink("--line"), font: { color: ink("--ink"), size: 11 } },
-      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 10 } },
+      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 10 }, ...legend },
       xaxis: { ...line, nticks: 6, title: { text: "frame", font: { size: 10 }, standoff: 4 } }, yaxis: { ...line, rangemode: "tozero", ...axis }, shapes: this.changes(),
     };
   }
@@ -68,6 +69,7 @@ export class Curves {
     const order = this.about.utilities;
     const traces = this.lines("utility.", (name) => ({ key: name, name: this.about.metrics[name]?.title || name }));
     traces.sort((a, b) => order.indexOf(a.key) - order.indexOf(b.key));
+    traces.splice(UTILITIES);
     const bounded = traces.length && traces.every((t) => this.about.metrics[t.key]?.bounds);
     traces.forEach((trace, k) => { trace.line = { width: 1.8, color: ATTACKS[k % ATTACKS.length] }; });
     return { traces, axis: bounded ? { range: [0, 1] } : {} };
@@ -76,7 +78,7 @@ export class Curves {
     const stages = this.about.stages.filter((stage) => this.columns[stage]?.some((v) => v !== null));
     const traces = stages.map((stage) => ({ type: "scatter", mode: "lines", name: stage, x: this.columns.frame, y: this.columns[stage], stackgroup: "all",
       line: { width: 0.6, color: STAGES[this.about.stages.indexOf(stage) % STAGES.length] } }));
-    return { traces, axis: {} };
+    return { traces, axis: {}, legend: { orientation: "v", x: 1.01, y: 1, yanchor: "top", font: { size: 9 }, tracegroupgap: 0 } };
   }
   bytes() {
     const named = [["payload_bytes", "payload"], ["wire_up", "on the wire, up"]].filter(([key]) => this.columns[key]);

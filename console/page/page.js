@@ -16,6 +16,7 @@ const curves = new Curves(["privacy", "utility", "latency", "bytes", "lag"]);
 
 const count = (n) => n.toLocaleString("en");
 const size = (n) => (n >= 1e6 ? `${(n / 1e6).toFixed(2)} MB` : `${(n / 1e3).toFixed(1)} kB`);
+const span = (ms) => (ms < 1000 ? `${ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`);
 const rounded = (v) => (v === null || v === undefined ? "–" : Math.abs(v) < 10 ? v.toFixed(2) : v.toPrecision(3));
 const text = (id, words) => { const e = $(id); if (e.textContent !== words) e.textContent = words; };
 const note = (id, words) => { text(id, words); $(id).title = words; };
@@ -77,7 +78,7 @@ function notes() {
   if (rebuilt) {
     const behind = frames.truth > rebuilt.frame;
     $("reconstruction").classList.toggle("old", behind);
-    note("reconstruction-note", joined(`frame ${rebuilt.frame}`, `${rebuilt.attack}`, `${rebuilt.lag_ms.toFixed(0)} ms after the last byte`, behind ? "the last one made" : drawn(rebuilt.picture)));
+    note("reconstruction-note", joined(`frame ${rebuilt.frame}`, `${rebuilt.attack}`, `${span(rebuilt.lag_ms)} after the last byte`, behind ? "the last one made" : drawn(rebuilt.picture)));
   }
 }
 
