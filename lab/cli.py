@@ -31,6 +31,9 @@ err = Console(stderr=True)
 
 ROOT = Path("runs")
 
+STOPPED = 130
+"""Exit code after Ctrl-C."""
+
 Data = Annotated[
     list[Path] | None, typer.Option("--data", help="A folder of your data (repeatable). Default: procedural.")
 ]
@@ -404,25 +407,35 @@ def _live(study: str, settings: Any, port: int, screenshot: Path | None) -> None
 def main() -> None:
     """Entry point: errors of ours become one line and exit code 2, Ctrl-C exit code 130."""
     try:
-        app(standalone_mode=False)
-    except typer.Exit as leave:
-        sys.exit(leave.exit_code)
-    except typer.Abort:
-        err.print("[yellow]stopped[/yellow]")
-        sys.exit(130)
-    except KeyboardInterrupt:
-        err.print("[yellow]stopped[/yellow]; go on with --resume and the run folder (eavesplit runs list)")
-        sys.exit(130)
+        # Without its own ending, the parser returns the code of an early exit (130 for Ctrl-C) instead of raising.
+        code = app(standalone_mode=False)
     except EavesplitError as error:
         err.print(f"[red]eavesplit:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
+    except KeyboardInterrupt:
+        code = STOPPED
     except Exception as error:
-        import click
+        code = _ended(error)
+    if code == STOPPED:
+        err.print("[yellow]stopped[/yellow]")
+    sys.exit(code if isinstance(code, int) else 0)
 
-        if isinstance(error, click.ClickException):
-            error.show()
-            sys.exit(error.exit_code)
-        raise
+
+def _ended(error: Exception) -> int:
+    """The exit code of what the parser or a stopped run raised; anything else is a defect and goes on up."""
+    import click
+
+    if type(error).__name__ == "Stopped":
+        err.print(f"go on with: {escape(str(error))}", highlight=False, soft_wrap=True)
+        return STOPPED
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    if isinstance(error, typer.Exit):
+        return int(error.exit_code)
+    if isinstance(error, typer.Abort):
+        return STOPPED
+    raise error
 
 
 if __name__ == "__main__":

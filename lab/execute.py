@@ -25,10 +25,19 @@ class Finished:
     lines: Sequence[str]
 
 
+class Stopped(Exception):
+    """Ctrl-C in the middle of a run; ``command`` goes on with it."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.command = f"eavesplit run {name} --resume {folder}"
+        super().__init__(self.command)
+
+
 def execute(name: str, settings: Settings, root: Path, resume: Path | None, progress: Progress) -> Finished:
     """Run every cell of a study that is not finished, then sum up and report.
 
     resume: an earlier run's folder, whose own settings are used; InputError when it belongs to another study.
+    Ctrl-C becomes Stopped.
     """
     study = find(name)
     if resume is not None:
@@ -47,7 +56,10 @@ def execute(name: str, settings: Settings, root: Path, resume: Path | None, prog
             progress(number + done / max(total, 1e-9), len(cells), note)
 
         work = folder.cell(cell.id, {"seed": settings.seed, "title": cell.title, "stream": plain(cell.stream)})
-        results.append(study.run(cell, work.path, on_cell))
+        try:
+            results.append(study.run(cell, work.path, on_cell))
+        except KeyboardInterrupt:
+            raise Stopped(name, folder.path) from None
     if len(results) == 1:
         folder.write_summary({**results[0].summary, "cell": results[0].cell.id})
     else:

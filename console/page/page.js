@@ -98,6 +98,8 @@ function meter() {
   const floor = best ? ` Dashed: the floor, ${rounded(best[1])}, which needs no learning at all (${best[0]}).` : "";
   text("meter-text", value === undefined ? "Nothing is scored yet." : `How much the listener has: ${metric.title} ${rounded(value)} (frame ${scores[status.shown].frame}).${floor}`);
   $("meter-text").title = metric.definition;
+  const more = value === undefined ? [] : about.key.filter((name) => name !== about.headline).map((name) => `${about.metrics[name].title} ${rounded(scores[status.shown].values[name])}`);
+  text("meter-more", more.join(" · "));
   document.body.dataset.score = value ?? "";
   document.body.dataset.scoreFrame = scores[status.shown]?.frame ?? "";
 }

@@ -106,3 +106,27 @@ def test_doctor_says_what_is_there_and_how_to_mend_the_rest(eavesplit: Callable[
     for line in done.stdout.splitlines():
         if line.startswith("bad"):
             assert "->" in line
+
+
+def test_ctrl_c_leaves_a_run_that_can_go_on_and_says_how(
+    eavesplit: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lab.studies.demo_lidar.run_cell", interrupted)
+    done = eavesplit("demo", "lidar")
+    (folder,) = Path("runs").iterdir()
+    assert done.returncode == 130
+    assert f"go on with: eavesplit run demo-lidar --resume runs/{folder.name}" in done.stderr
+
+
+def test_doctor_fails_when_the_main_job_cannot_run(
+    eavesplit: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lab.doctor import Check
+
+    monkeypatch.setattr("lab.doctor.checks", lambda: iter([Check("torch", "bad", "absent", "pip install -e .")]))
+    done = eavesplit("doctor")
+    assert done.returncode == 1
+    assert "torch: absent  ->  pip install -e ." in done.stdout
