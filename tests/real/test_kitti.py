@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from attacker.attacks.base import CapturedFrame, CapturedPart, Grants, SessionInfo
 from attacker.attacks.lidar.concretizer import Concretizer
 from lab.metrics.base import scorer

@@ -40,7 +40,9 @@ def frame(split: str, coords: Tensor, features: Tensor) -> CapturedFrame:
     return CapturedFrame("5e55", 0, 0, [CapturedPart("up", 0, 0, 1, payload, 0, 1)])
 
 
-@pytest.mark.parametrize(("split", "least"), [("conv2.0", 0.995), ("conv3.0", 0.98), ("conv4.0", 0.92), ("conv_out", 0.82)])
+@pytest.mark.parametrize(
+    ("split", "least"), [("conv2.0", 0.995), ("conv3.0", 0.98), ("conv4.0", 0.92), ("conv_out", 0.82)]
+)
 def test_the_shipped_attack_restores_a_street(split, least, sent):
     truth, taps = sent
     inverter = Concretizer().open(SessionInfo("5e55", "second", split, "00", ("sparse_voxels",)), Grants())
