@@ -30,7 +30,7 @@ def test_points_come_back_within_half_a_step(n: int, seed: int) -> None:
     picture = cloud(n, seed)
     told = packed(picture, (0.0, 1.0), 1000, np.random.default_rng(0))
     assert (told["shown"], told["total"]) == (n, n)
-    np.testing.assert_array_less(np.abs(unpacked(told) - picture.xyz), np.asarray(told["step"]) * 0.51 + 1e-5)
+    assert (np.abs(unpacked(told) - picture.xyz) < np.asarray(told["step"]) * 0.51 + 1e-5).all()
     values = np.frombuffer(base64.b64decode(told["value"]), np.uint8)
     np.testing.assert_allclose(values / 255, picture.value, atol=0.5 / 255 + 1e-6)
 
@@ -68,11 +68,11 @@ def test_colours_keep_the_values_they_began_with_so_that_noise_shows() -> None:
 
 def test_a_thinned_scan_keeps_its_thin_parts() -> None:
     rng = np.random.default_rng(3)
-    ground = rng.uniform([0, -5, -1.7], [10, 5, -1.6], (20_000, 3))
-    post = np.column_stack([np.full(40, 20.0), np.full(40, 3.0), np.linspace(-1.5, 1.5, 40)])
+    ground = rng.uniform([0, -2, -1.7], [4, 2, -1.6], (20_000, 3))  # in some 5,000 cells
+    post = np.column_stack([np.full(30, 20.0), np.full(30, 3.0), np.linspace(-1.5, 1.5, 30)])
     xyz = np.concatenate([ground, post]).astype(np.float32)
     keep = spread(xyz, 12_000, rng)
     assert len(keep) == len(np.unique(keep)) == 12_000
-    assert (keep >= 20_000).sum() == 40  # a plain draw would leave 24 of them
+    assert (keep >= 20_000).sum() == 30  # a plain draw would leave 18 of them
     assert len(spread(xyz, 100, rng)) == 100
     np.testing.assert_array_equal(spread(xyz[:50], 100, rng), np.arange(50))

@@ -261,7 +261,7 @@ def _optimise(
                 recent.clear()
                 note = ", ".join(f"{name} {value:.2f}" for name, value in means.items())
                 progress(step + 1, phase.steps, f"{phase_name}: {note}")
-            if (step + 1) % _CHECKPOINT_EVERY == 0:
+            if (step + 1) % _CHECKPOINT_EVERY == 0 or step + 1 == phase.steps:
                 _write_table(table, rows)
                 _write_checkpoint(
                     checkpoint,

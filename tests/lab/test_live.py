@@ -1,0 +1,96 @@
+"""The live demo over real processes: the page's knob reaches the line, killed processes come back, and another split
+opens a new session."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from attacker.knowledge import KnowledgeCard
+from lab.live import Live, demo_cut
+from lab.stream import AttackChoice, StreamSettings
+from lab.studies.base import Settings
+from wire.errors import InputError, RunError
+
+WAIT_S = 120.0
+
+
+def cut(split: str) -> StreamSettings:
+    if split not in ("conv3.0", "conv4.0"):
+        raise InputError(f"split {split!r}: no weights for it")
+    return StreamSettings(
+        victim="second",
+        split=split,
+        victim_settings={"preset": "street", "weights": "random", "view": "camera"},
+        attacks=[AttackChoice("coordinates")],
+        knowledge=KnowledgeCard(),
+        seed=3,
+        defense="feature_centric",
+        defense_settings={"strength": 0.0},
+    )
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[Live]:
+    with Live("conv4.0", cut, tmp_path) as running:
+        thread = threading.Thread(target=running.run)
+        thread.start()
+        yield running
+        running.end()
+        thread.join()
+
+
+def until(live: Live, true: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The page's state once something holds of it."""
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        state: dict[str, Any] = httpx.get(f"{live.address}state", timeout=30).json()
+        if {"status", "wire", "scores"} <= set(state) and true(state):
+            return state
+        assert time.monotonic() < deadline, state.get("status")
+        time.sleep(0.1)
+
+
+def test_the_knob_the_kills_and_another_split(live: Live) -> None:
+    first = until(live, lambda s: "coordinates" in s["scores"])
+    assert first["status"]["link"]["up"]["rate_mbps"] == 941.0
+    wish = {"defense": {"name": "feature_centric", "settings": {"strength": 2.0}}}
+    answer = httpx.patch(f"{live.address}settings", json=wish, timeout=30).json()
+    assert answer["defense"]["segment"] == 1
+    until(live, lambda s: s["wire"]["frame"] >= answer["defense"]["first_frame"])
+    for name in ("attacker", "edge"):
+        before = until(live, lambda s: True)["wire"]["frame"]
+        live.roles[name].kill()
+        until(live, lambda s, name=name: not s["status"]["processes"][name]["up"])
+        until(live, lambda s, before=before: s["wire"]["frame"] > before + 1)
+    scored = until(live, lambda s: True)["wire"]["frame"]
+    until(live, lambda s: s["scores"]["coordinates"]["frame"] > scored)
+    refused = httpx.patch(f"{live.address}settings", json={"split": "conv2.0"}, timeout=30)
+    assert (refused.status_code, refused.json()["error"]) == (422, "lab: split 'conv2.0': no weights for it")
+    assert httpx.patch(f"{live.address}settings", json={"split": "conv3.0"}, timeout=30).status_code == 200
+    there = until(live, lambda s: s["status"]["split"] == "conv3.0" and "coordinates" in s["scores"])
+    assert (there["about"]["split"], there["about"]["splits"]) == ("conv3.0", ["conv3.0", "conv4.0"])
+
+
+def test_a_port_in_use_is_one_line_and_nothing_stays_running(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        failing = Live("conv4.0", cut, tmp_path, port)
+        with pytest.raises(RunError, match=rf"cannot listen on 127\.0\.0\.1:{port}: Address already in use"), failing:
+            pass
+    assert all(role.returncode is not None for role in failing.roles.values())
+
+
+def test_a_demo_study_tells_its_split_points() -> None:
+    split, streams = demo_cut("demo-lidar", Settings(options={"strength": 0.0}))
+    assert split == "conv3.0"
+    assert streams("conv4.0").split == "conv4.0"
+    with pytest.raises(InputError, match="conv9"):
+        streams("conv9")
