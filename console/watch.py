@@ -15,6 +15,9 @@ from victims.base import Sample
 from wire import arrays
 
 STATE_EVERY_S = 0.5
+PAYLOAD_S = 0.5
+"""How long a reconstruction may wait for the picture of its payload, which another thread fetches."""
+
 BEHIND = 4
 """More finished frames than that at once: the oldest have been overtaken and are not fetched."""
 
@@ -40,6 +43,8 @@ class Watch:
         self._frame = -1
         self._reconstruction = 0
         self._captured = 0
+        self._seen = -1  # newest frame whose payload was brought to the desk
+        self._seen_more = threading.Condition()
         self._last_frame = time.monotonic()
         self._followers = [
             Follower("edge", self._edge, self._stopping, on_down=self._edge_down, on_trouble=self._trouble),
@@ -96,6 +101,8 @@ class Watch:
             found, meta = arrays.unpack(answer.content)
             frames = meta["frames"]
             frame = int(frames[-1]) if isinstance(frames, tuple) else int(str(frames))
+            with self._seen_more:  # what was captured is told before what was made of it
+                self._seen_more.wait_for(lambda frame=frame: self._seen >= frame, PAYLOAD_S)
             self._desk.rebuilt(str(meta["session"]), frame, str(meta["attack"]), found, meta)
         if listed:
             self._reconstruction = int(listed[-1]["number"])
@@ -110,9 +117,11 @@ class Watch:
             return
         found, meta = arrays.unpack(answer.content)
         self._captured = int(answer.headers["X-Number"])
-        self._desk.captured(
-            str(meta["session"]), int(str(meta["frame"])), payload_from(found, meta), int(str(meta["bytes"]))
-        )
+        frame = int(str(meta["frame"]))
+        self._desk.captured(str(meta["session"]), frame, payload_from(found, meta), int(str(meta["bytes"])))
+        with self._seen_more:
+            self._seen = frame
+            self._seen_more.notify_all()
 
     def _capture_down(self) -> None:
         self._captured = 0
