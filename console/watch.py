@@ -101,11 +101,15 @@ class Watch:
             found, meta = arrays.unpack(answer.content)
             frames = meta["frames"]
             frame = int(frames[-1]) if isinstance(frames, tuple) else int(str(frames))
-            with self._seen_more:  # what was captured is told before what was made of it
-                self._seen_more.wait_for(lambda frame=frame: self._seen >= frame, PAYLOAD_S)
+            self._await_payload(frame)
             self._desk.rebuilt(str(meta["session"]), frame, str(meta["attack"]), found, meta)
         if listed:
             self._reconstruction = int(listed[-1]["number"])
+
+    def _await_payload(self, frame: int) -> None:
+        """What was captured is told before what was made of it."""
+        with self._seen_more:
+            self._seen_more.wait_for(lambda: self._seen >= frame, PAYLOAD_S)
 
     def _attacker_down(self) -> None:
         self._reconstruction = 0  # numbers begin anew in every process
