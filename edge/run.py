@@ -28,6 +28,9 @@ from wire.errors import InputError
 from wire.payload import Payload
 from wire.tls import TlsFiles
 
+STOP_S = 20.0
+"""How long what is in flight may take after SIGTERM."""
+
 
 class Edge:
     """One victim's head, one session, one stream."""
@@ -73,6 +76,7 @@ class Edge:
             client.open(timeout=config.start_timeout_s)
             self._journal.session({"session": offer.session_id.hex(), "first_frame": self._before.next_frame})
             on_ready(control.start())
+            threading.Thread(target=_give_up, args=(stop, client), name="give-up", daemon=True).start()
             self._stream(client, stop)
         finally:
             client.close()
@@ -210,3 +214,10 @@ class Edge:
         if settings.step:
             source.step()
         return {"first_frame": first, "segment": driver.segment, "t_ns": time.monotonic_ns()}
+
+
+def _give_up(stop: threading.Event, client: EdgeClient) -> None:
+    """A stop waits for what is in flight, but not for a cloud that never comes back."""
+    stop.wait()
+    time.sleep(STOP_S)
+    client.close("stopped")

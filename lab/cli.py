@@ -294,7 +294,7 @@ def bench(
 
 @app.command()
 def serve(
-    role: Annotated[str, typer.Argument(help="edge, link, cloud or attacker.")],
+    role: Annotated[str, typer.Argument(help="edge, link, cloud, attacker or console.")],
     config: Annotated[Path, typer.Option(help="The role file (TOML).")],
 ) -> None:
     """Run one process of a stream on its own, as compose files and other machines do.
@@ -303,7 +303,7 @@ def serve(
     """
     import os
 
-    modules = {"edge": "edge", "link": "wire.relay", "cloud": "cloud", "attacker": "attacker"}
+    modules = {"edge": "edge", "link": "wire.relay", "cloud": "cloud", "attacker": "attacker", "console": "console"}
     if role not in modules:
         raise InputError(f"role {role!r} does not exist; there are: {', '.join(modules)}")
     os.execv(sys.executable, [sys.executable, "-m", modules[role], "--config", str(config)])
@@ -388,6 +388,8 @@ def _execute(study: str, resume: Path | None, settings: Any) -> None:
 
 
 def _live(study: str, settings: Any, port: int, screenshot: Path | None) -> None:
+    import signal
+
     from lab.live import Live, demo_cut
     from lab.runfolder import RunFolder
 
@@ -399,6 +401,7 @@ def _live(study: str, settings: Any, port: int, screenshot: Path | None) -> None
 
             out.print(str(photograph(live.address, screenshot)))
             return
+        signal.signal(signal.SIGTERM, lambda *_: live.end())  # as Ctrl-C: everything is stopped in order
         out.print(f"{folder.path}: at most {live.disk_gb:g} GB; Ctrl-C ends it")
         out.print(live.address)
         live.run(lambda split: out.print(f"a new session, cut at {split}"))

@@ -260,12 +260,12 @@ class _Tee:
 
     def _copy(self, direction: int, source: socket.socket, sink: socket.socket) -> None:
         offset = 0
-        while data := source.recv(1 << 16):
-            with self._lock:
-                self.records.append(Record(Kind.DATA, 0, direction, len(self.records) + 1, offset, data))
-            offset += len(data)
-            sink.sendall(data)
-        with suppress(OSError):  # the other end may be gone
+        with suppress(OSError):  # either end may be gone
+            while data := source.recv(1 << 16):
+                with self._lock:
+                    self.records.append(Record(Kind.DATA, 0, direction, len(self.records) + 1, offset, data))
+                offset += len(data)
+                sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)
 
     def stop(self) -> list[Record]:

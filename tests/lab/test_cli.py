@@ -58,7 +58,7 @@ def eavesplit(
         (["train", "dragon"], "accepted: victim, concretizer, concretizer-aware"),
         (["attack", "nowhere"], "no capture in it"),
         (["report", "nowhere"], "no run folder"),
-        (["serve", "dragon", "--config", "x.toml"], "there are: edge, link, cloud, attacker"),
+        (["serve", "dragon", "--config", "x.toml"], "there are: edge, link, cloud, attacker, console"),
     ],
 )
 def test_bad_input_gets_one_line_and_exit_code_2(

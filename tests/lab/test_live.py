@@ -28,7 +28,7 @@ def cut(split: str) -> StreamSettings:
     return StreamSettings(
         victim="second",
         split=split,
-        victim_settings={"preset": "street", "weights": "random", "view": "camera"},
+        victim_settings={"preset": "street", "weights": "shipped", "view": "camera"},
         attacks=[AttackChoice("coordinates")],
         knowledge=KnowledgeCard(),
         seed=3,
