@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +41,7 @@ def execute(name: str, settings: Settings, root: Path, resume: Path | None, prog
     resume: an earlier run's folder, whose own settings are used; InputError when it belongs to another study.
     Ctrl-C becomes Stopped.
     """
+    began = time.monotonic()
     study = find(name)
     if resume is not None:
         folder = RunFolder.open(resume)
@@ -66,4 +69,12 @@ def execute(name: str, settings: Settings, root: Path, resume: Path | None, prog
         folder.write_summary(summarize_study(name, {r.cell.id: r.summary for r in results}))
     pictures = [made for result in results if (made := write_picture(result)) is not None]
     report = write_report(folder, study, results)
-    return Finished(folder, report, [*headline(results), *(str(picture) for picture in pictures[:1])])
+    lines = [*headline(results), _took(began), *(str(picture) for picture in pictures[:1])]
+    return Finished(folder, report, lines)
+
+
+def _took(began: float) -> str:
+    """Wall and CPU time of this command: the lab's own and that of every process it started."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu = sum(usage.ru_utime + usage.ru_stime for usage in used)
+    return f"in all: {cpu:.0f} CPU-seconds, {time.monotonic() - began:.0f} s on the clock"
