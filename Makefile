@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 SPCONV := $(if $(GPU),cuda,lidar)
 STAMP  := $(VENV)/.installed-$(SPCONV)
 
-.PHONY: install demo test soak stubs lint check clean
+.PHONY: install demo test compose soak stubs lint check clean
 
 install: $(STAMP)
 
@@ -24,7 +24,10 @@ demo: install
 	@$(BIN)/eavesplit demo lidar
 
 test: install
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not soak'
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not soak and not compose' -n logical --maxprocesses 4 --dist loadfile
+
+compose: install
+	@$(BIN)/python -m pytest -m compose -s tests/compose
 
 soak: install
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak --timeout 7200
