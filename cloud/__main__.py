@@ -11,6 +11,7 @@ tune()  # before gRPC and torch grow the heap
 
 import argparse  # noqa: E402
 import json  # noqa: E402
+import os  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 import threading  # noqa: E402
@@ -21,7 +22,7 @@ import torch  # noqa: E402
 from cloud.config import CloudConfig  # noqa: E402
 from cloud.copies import CopyPusher  # noqa: E402
 from cloud.service import Tails, check_victim  # noqa: E402
-from wire.control import ControlServer  # noqa: E402
+from wire.control import TOKEN_VARIABLE, ControlServer  # noqa: E402
 from wire.errors import EavesplitError  # noqa: E402
 from wire.rolefile import read  # noqa: E402
 from wire.server import CloudServer  # noqa: E402
@@ -63,7 +64,8 @@ def serve(config: CloudConfig, stop: threading.Event) -> None:
         counters = {"sessions": tails.sessions, "opened": tails.opened, "refused": tails.refused}
         return {**counters, **server.counters(), **({"copies": copies.counters()} if copies else {})}
 
-    control = ControlServer("cloud", state, None, None, address=config.control)
+    token = os.environ.get(TOKEN_VARIABLE)
+    control = ControlServer("cloud", state, None, None, address=config.control, token=token)
     print(json.dumps({"ready": "cloud", "port": port, "control": control.start()}), flush=True)
     stop.wait()
     server.stop(config.grace_s)

@@ -34,7 +34,9 @@ from wire.errors import InputError
 
 MAX_BODY_BYTES = 1 << 16
 """Settings are a few numbers and names."""
-_START_S = 10.0
+TOKEN_VARIABLE = "EAVESPLIT_CONTROL_TOKEN"
+"""Environment variable with the token of a process's control port beyond loopback."""
+
 _ANYWHERE = ("0.0.0.0", "::")
 
 Reply = Mapping[str, Any]
@@ -60,6 +62,8 @@ class ControlServer:
     ``apply`` do not overlap; an :class:`~wire.errors.InputError` from it is the client's fault.
     address: ``HOST:PORT``, port 0 for any. token: required unless the host is loopback.
     hosts: further names under which clients may reach the server (``"edge"`` in a compose network).
+    published: the address is a container's, and the host publishes it on its own loopback only: no token is needed
+    then, and clients must call the server by a loopback name, as they do on loopback.
     routes: further ``GET`` paths; they return JSON-able data, or bytes as they are. actions: further ``POST`` paths.
 
     Raises :class:`~wire.errors.InputError` for a bad address, and for one beyond loopback without a token.
@@ -75,6 +79,7 @@ class ControlServer:
         address: str = "127.0.0.1:0",
         token: str | None = None,
         hosts: Iterable[str] = (),
+        published: bool = False,
         routes: Mapping[str, Callable[[], Any]] | None = None,
         actions: Mapping[str, Callable[[], Reply]] | None = None,
     ) -> None:
@@ -82,13 +87,13 @@ class ControlServer:
             raise ValueError("settings and apply come together")
         self._address = parse_address(address, "control address")
         host = self._address[0]
-        if not is_loopback(host) and not token:
+        if not is_loopback(host) and not token and not published:
             raise InputError(
                 f"control address {address!r}: reachable from other machines; accepted: a loopback address, or a token"
             )
         self._token = token
         # A client that must know the token cannot be a stray page, so a server on every address takes every name.
-        self._hosts = None if host in _ANYWHERE else {"localhost", "127.0.0.1", "::1", host.lower(), *hosts}
+        self._hosts = None if host in _ANYWHERE and token else {"localhost", "127.0.0.1", "::1", host.lower(), *hosts}
         self._change = None if settings is None or apply is None else _Change(settings, apply)
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None

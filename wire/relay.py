@@ -26,7 +26,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wire.address import listen, parse_address
-from wire.control import ControlServer, one_line
+from wire.control import TOKEN_VARIABLE, ControlServer, one_line
 from wire.errors import InputError
 from wire.link import Link, LinkState
 from wire.shaper import MAX_DELAY_MS, MAX_RATE_MBPS, MIN_RATE_MBPS, LinkSettings
@@ -34,8 +34,6 @@ from wire.spool import Spool
 from wire.tap import Tap
 
 DRAIN_S = 5.0
-TOKEN_VARIABLE = "EAVESPLIT_CONTROL_TOKEN"
-"""Environment variable with the token of a control port beyond loopback."""
 
 
 class DirectionPatch(BaseModel):

@@ -189,6 +189,17 @@ def test_every_address_with_a_token_takes_every_name(start: Start) -> None:
     assert reply.status_code == 200
 
 
+def test_a_port_that_is_published_on_loopback_needs_no_token_and_takes_loopback_names_only(start: Start) -> None:
+    client = start(address="0.0.0.0:0", published=True)
+    port = client.base_url.port
+    assert client.get("/state").status_code == 200
+    assert client.get("/state", headers={"Host": f"localhost:{port}"}).status_code == 200
+    for host in ("192.0.2.7:8080", "evil.example"):  # another machine's browser, or a name that was pointed here
+        assert client.get("/state", headers={"Host": host}).status_code == 403
+    guarded = start(address="0.0.0.0:0", published=True, token="t")
+    assert guarded.get("/state").status_code == 401
+
+
 def test_routes_and_actions(start: Start) -> None:
     done: list[str] = []
 
