@@ -10,7 +10,7 @@ from typing import Any
 from victims.base import Progress, Sample, weights_folder
 from wire.errors import InputError
 
-WHAT = ("victim", "concretizer", "concretizer-aware")
+WHAT = ("victim", "concretizer", "concretizer-aware", "prior")
 
 
 def train(what: str, split: str, work: Path, seed: int, options: Mapping[str, Any], progress: Progress) -> Path:
@@ -20,6 +20,8 @@ def train(what: str, split: str, work: Path, seed: int, options: Mapping[str, An
     """
     if what == "victim":
         return _victim(work, seed, options, progress)
+    if what == "prior":
+        return _prior(work, seed, options, progress)
     if what in WHAT:
         return _attack(what, split, work, seed, options, progress)
     raise InputError(f"train {what!r}; accepted: {', '.join(WHAT)}")
@@ -41,8 +43,18 @@ def _attack(what: str, split: str, work: Path, seed: int, options: Mapping[str, 
 
     recipe = _replaced(Recipe(seed=seed), options)
     attack = Concretizer(recipe=recipe) if what == "concretizer" else ConcretizerAware(recipe=recipe)
-    grants = Grants({"weights": weights_folder() / "lidar-street-backbone.safetensors"}, {"split": split})
+    files = {"weights": weights_folder() / "lidar-street-backbone.safetensors"}
+    grants = Grants(files=files, settings={"split": split})
     return attack.fit(_streets(recipe.scans, progress), grants, work, progress)
+
+
+def _prior(work: Path, seed: int, options: Mapping[str, Any], progress: Progress) -> Path:
+    from attacker.attacks.image.prior_training.settings import PriorTraining
+    from attacker.attacks.image.prior_training.train import train_prior
+    from wire.malloc import tune
+
+    tune()  # a step frees and asks again for the same hundreds of megabytes
+    return train_prior(work, _replaced(PriorTraining(seed=seed), options), progress)
 
 
 def _streets(scans: int, progress: Progress) -> Iterator[Sample]:

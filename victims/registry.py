@@ -10,6 +10,12 @@ from wire.errors import InputError
 
 VICTIMS: dict[str, str] = {
     "second": "victims.lidar.victim:SECOND_VICTIM",
+    "cifar-resnet20": "victims.image.victim:CIFAR_RESNET20",
+    "cifar-resnet56": "victims.image.victim:CIFAR_RESNET56",
+    "cifar-vit": "victims.image.victim:CIFAR_VIT",
+    "resnet18": "victims.image.victim:RESNET18",
+    "resnet50": "victims.image.victim:RESNET50",
+    "vit-b-16": "victims.image.victim:VIT_B",
 }
 """Name -> ``module:attribute``, imported when asked for: a list of names must not cost an import of torch."""
 

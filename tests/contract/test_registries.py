@@ -17,6 +17,12 @@ from victims.registry import VICTIMS, victim
 
 SAMPLE = scan_sample(street_scan(STREAM_SEEDS[3], azimuth_deg=(-12, 12)), "full")
 SETTINGS = {"preset": "street", "weights": "shipped"}
+PICTURE = Sample("noise", {"image": np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)})
+CASES = {
+    "second": ("conv3.0", SETTINGS, SAMPLE),
+    "cifar-resnet20": ("layer2.2", {"weights": "random"}, PICTURE),
+    "cifar-vit": ("encoder.layers.encoder_layer_2", {"weights": "random"}, PICTURE),
+}
 FILES = {
     "concretizer": {"inverter": weights_folder() / "concretizer-conv3.0.safetensors"},
     "concretizer-aware": {"inverter": weights_folder() / "concretizer-aware-conv3.0.safetensors"},
@@ -33,9 +39,13 @@ def captured() -> list[CapturedFrame]:
     return frames
 
 
-@pytest.mark.parametrize("name", VICTIMS)
+@pytest.mark.parametrize("name", CASES)
 def test_victim(name: str) -> None:
-    check_victim(victim(name), "conv3.0", SETTINGS, SAMPLE)
+    check_victim(victim(name), *CASES[name])
+
+
+def test_every_victim_is_of_a_kind_that_was_checked() -> None:
+    assert {type(victim(name)) for name in VICTIMS} == {type(victim(name)) for name in CASES}
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -43,5 +53,5 @@ def test_attack(name: str) -> None:
     knows = "aware" if name.endswith("-aware") else "unaware"
     card = KnowledgeCard(victim="white", defense=knows)
     session = SessionInfo("ab" * 16, "second", "conv3.0", "", ("sparse_voxels",))
-    made = check_attack(attack(name), card, session, Grants(FILES.get(name, {}), {"seed": 1}), captured())
+    made = check_attack(attack(name), card, session, Grants(FILES.get(name, {}), settings={"seed": 1}), captured())
     assert [len(item.arrays["points"]) > 0 for item in made] == [True, False]

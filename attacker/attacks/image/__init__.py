@@ -1,0 +1,1 @@
+"""Attacks on features of pictures, and the prior over pictures that they use."""

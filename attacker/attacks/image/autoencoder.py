@@ -1,0 +1,69 @@
+"""One interface over diffusers' autoencoders: pictures in 0..1 and latents of unit variance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny
+from torch import Tensor
+
+from attacker.attacks.image.folder import config, network
+from wire.errors import InputError
+
+KINDS = {"AutoencoderTiny": AutoencoderTiny, "AutoencoderKL": AutoencoderKL}
+
+
+@dataclass(frozen=True)
+class Autoencoder:
+    """module: frozen. channels: of a latent. factor: side of a picture over side of its latent.
+
+    Latents are what a U-Net of the same folder works on: scaled by ``scaling_factor`` (and shifted, where the
+    configuration says so).
+    """
+
+    module: Any
+    channels: int
+    factor: int
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W), about 0..1 and not clamped, so that a gradient always passes.
+
+        latents: (B, channels, H / factor, W / factor).
+        """
+        settings = self.module.config
+        inner = latents / settings.scaling_factor + (settings.shift_factor or 0.0)
+        decoded: Tensor = self.module.decode(inner, return_dict=False)[0]
+        return (decoded + 1) / 2
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Latents of ``pictures`` (B, 3, H, W) in 0..1, without noise.
+
+        InputError where a side is no multiple of factor.
+        """
+        if pictures.shape[-1] % self.factor or pictures.shape[-2] % self.factor:
+            raise InputError(
+                f"a picture of {pictures.shape[-1]}x{pictures.shape[-2]} pixels does not fit the autoencoder; "
+                f"accepted: sides that are multiples of {self.factor}"
+            )
+        settings = self.module.config
+        coded = self.module.encode(pictures * 2 - 1)
+        inner: Tensor = coded.latents if hasattr(coded, "latents") else coded.latent_dist.mode()
+        scaled: Tensor = (inner - (settings.shift_factor or 0.0)) * settings.scaling_factor
+        return scaled
+
+
+def load_autoencoder(folder: Path, part: str = "", dtype: torch.dtype = torch.float32) -> Autoencoder:
+    """The autoencoder in ``folder`` (``part``: its subfolder in a larger layout), of a class in :data:`KINDS`.
+
+    InputError names what is missing or does not fit.
+    """
+    settings = config(folder, part)
+    name = settings.get("_class_name")
+    if name not in KINDS:
+        raise InputError(f"{folder / part / 'config.json'}: class {name!r}; accepted: {', '.join(KINDS)}")
+    module: Any = network(KINDS[name], folder, part, dtype)
+    levels = module.config.block_out_channels if name == "AutoencoderKL" else module.config.encoder_block_out_channels
+    return Autoencoder(module, module.config.latent_channels, 2 ** (len(levels) - 1))

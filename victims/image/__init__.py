@@ -1,0 +1,1 @@
+"""Networks for pictures, cut in two, and what reads their pictures."""

@@ -1,0 +1,210 @@
+"""Image networks as victims: preprocessing and the first layers on the edge, the rest in the cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from victims.base import Cut, Exchange, Outcome, Sample, config_digest, weights_digest, weights_folder
+from victims.image import cifar
+from victims.image.arrays import read_arrays
+from victims.image.layouts import DENSE
+from victims.image.mapping import install, read_checkpoint
+from victims.image.pictures import find_pictures, fitted, read_picture
+from victims.image.preprocessing import IMAGENET, Preprocessing, pictures_of
+from victims.image.resnet import cifar_resnet, resnet18, resnet50
+from victims.image.split import Split, where
+from victims.image.vit import cifar_vit, vit_b_16
+from wire.errors import DecodeError, InputError
+from wire.payload import Meta, Payload
+
+
+class ImageHead:
+    """A picture to the features of one split point. Inference: one turn of one part."""
+
+    emits = frozenset({DENSE})
+
+    def __init__(self, split: Split, preprocessing: Preprocessing, side: int) -> None:
+        self._split, self._preprocessing, self._side = split, preprocessing, side
+
+    def exchange(self, sample: Sample) -> Exchange:
+        """Send the features, wait for the network's answer. InputError for a picture of another size."""
+        image = sample.arrays["image"]
+        if image.shape != (self._side, self._side, 3) or image.dtype != np.uint8:
+            raise InputError(
+                f"{sample.name}: image {image.dtype} {image.shape}; accepted: uint8 ({self._side}, {self._side}, 3)"
+            )
+        with torch.inference_mode():
+            features = self._split.head(self._preprocessing.normalised(pictures_of(image[None])))
+        replies = yield [Payload("features", DENSE, {"features": features.contiguous()}, {"input": image.shape[:2]})]
+        result = next(replies)
+        return Outcome({name: tensor.numpy() for name, tensor in result.tensors.items()})
+
+
+class ImageTail:
+    """Features to the network's answer."""
+
+    accepts = frozenset({DENSE})
+
+    def __init__(self, split: Split, shape: tuple[int, ...]) -> None:
+        self._split, self._shape = split, shape
+
+    def reply(self, payload: Payload) -> Payload:
+        """Run the rest of the network. DecodeError when the features are not this split point's."""
+        features = payload.tensors.get("features")
+        shape = None if features is None else tuple(features.shape)
+        if features is None or shape != self._shape:
+            raise DecodeError(f"{self._split.at}: features {shape}; accepted: {self._shape}")
+        with torch.inference_mode():
+            answer = self._split.tail(features)
+        named = answer if isinstance(answer, Mapping) else {"logits": answer}
+        return Payload("result", DENSE, {name: t.contiguous() for name, t in named.items()}, payload.meta)
+
+
+@dataclass(frozen=True)
+class ImageVictim:
+    """A network for square pictures.
+
+    build: a network with fresh weights. side: of a picture, in pixels. points: the split points that are offered; any
+    other module where a single tensor crosses is accepted as well. layers: names that a paper gives to some of them.
+
+    settings of ``cut``: ``weights`` (``shipped``, ``random`` or a path) and ``seed``. Settings of ``samples``:
+    ``frames`` (0: all) and ``set`` (of CIFAR-10, default ``lossless``).
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    side: int
+    points: tuple[str, ...]
+    preprocessing: Preprocessing = IMAGENET
+    layers: Mapping[str, str] = field(default_factory=dict)
+    modality: str = "image"
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The split points that are offered, and the papers' names for some of them."""
+        return (*self.points, *self.layers)
+
+    def network(self, settings: Mapping[str, Meta]) -> nn.Module:
+        """The network with the weights that ``settings`` name, in eval mode."""
+        weights = str(settings.get("weights", "shipped"))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_whole(settings, "seed", 0))
+            network = self.build()
+        if weights != "random":
+            path = weights_folder() / f"{self.name}.safetensors" if weights == "shipped" else Path(weights)
+            if weights == "shipped" and not path.exists():
+                raise InputError(f"{self.name} ships no weights; accepted: --set weights=PATH, or weights=random")
+            install(network, read_checkpoint(path), f"weights {path}")
+        return network.eval()
+
+    def cut(self, split: str, settings: Mapping[str, Meta]) -> Cut:
+        """Build the network and name its halves. InputError where it cannot be cut there, with where it can."""
+        network = self.network(settings)
+        halves = Split(network, self.layers.get(split, split))
+        with torch.inference_mode():
+            shape = tuple(halves.head(torch.zeros(1, 3, self.side, self.side)).shape)
+        return Cut(
+            victim=self.name,
+            split=split,
+            weights_sha256=weights_digest(network.state_dict()),
+            config_sha256=config_digest(
+                {"side": self.side, "mean": self.preprocessing.mean, "deviation": self.preprocessing.deviation}
+            ),
+            head=lambda: ImageHead(halves, self.preprocessing, self.side),
+            tail=lambda: ImageTail(halves, shape),
+            info={"side": str(self.side), "weights": str(settings.get("weights", "shipped"))},
+        )
+
+    def samples(self, source: str, settings: Mapping[str, Meta]) -> Iterator[Sample]:
+        """Pictures from ``source``: a folder with CIFAR-10's array files, an ``.npz`` file, or a folder of pictures.
+
+        Larger and smaller pictures are cut to their central square and resized. A picture that cannot be read raises
+        InputError when it is reached, and the next one follows.
+        """
+        frames = _whole(settings, "frames", 0)
+        if source == "procedural":
+            raise InputError(f"{self.name} looks at real pictures; give --data FOLDER")
+        path = Path(source)
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder of pictures")
+        name = str(settings.get("set", "lossless"))
+        array = path if path.suffix == ".npz" else cifar.find(path, name)
+        if array is None:
+            files = find_pictures(path)
+            # A map goes on after an element raised: one unreadable picture does not end the stream.
+            return map(self._from_file, files[:frames] if frames else files)
+        pictures = read_arrays(array, frames or None)
+        numbered = zip(range(len(pictures)), pictures.images, pictures.labels, strict=True)
+        return (self._sample(f"{array.stem}/{i:05d}", image, int(label)) for i, image, label in numbered)
+
+    def _from_file(self, path: Path) -> Sample:
+        return self._sample(path.stem, read_picture(path), -1)
+
+    def _sample(self, name: str, image: np.ndarray, label: int) -> Sample:
+        truth = {"label": np.array(label, np.int64)} if label >= 0 else {}
+        return Sample(name, {"image": np.ascontiguousarray(fitted(image, self.side))}, truth)
+
+
+def _whole(settings: Mapping[str, Meta], key: str, default: int) -> int:
+    value = settings.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InputError(f"setting {key} is {value!r}; accepted: a whole number from 0")
+    return value
+
+
+def _blocks(*counts: int) -> tuple[str, ...]:
+    """The residual blocks of a ResNet with so many in each stage."""
+    return tuple(f"layer{stage}.{i}" for stage, count in enumerate(counts, 1) for i in range(count))
+
+
+def _encoder(depth: int) -> tuple[str, ...]:
+    return tuple(f"encoder.layers.encoder_layer_{i}" for i in range(depth))
+
+
+@dataclass(frozen=True)
+class OwnNetwork(ImageVictim):
+    """A victim whose weights are its own, whatever the settings say."""
+
+    def network(self, settings: Mapping[str, Meta]) -> nn.Module:
+        """What ``build`` gives."""
+        return self.build().eval()
+
+
+def own_victim(name: str, network: nn.Module, side: int, preprocessing: Preprocessing = IMAGENET) -> OwnNetwork:
+    """A network of your own as a victim, with every split point that it has.
+
+    To stream it, name the result in the entry point group ``eavesplit.victims``: edge and cloud build one each.
+    """
+    return OwnNetwork(name, lambda: network, side, where(network), preprocessing)
+
+
+CIFAR_RESNET20 = ImageVictim("cifar-resnet20", lambda: cifar_resnet(20), 32, (*_blocks(3, 3, 3), "avgpool"))
+CIFAR_RESNET56 = ImageVictim("cifar-resnet56", lambda: cifar_resnet(56), 32, (*_blocks(9, 9, 9), "avgpool"))
+CIFAR_VIT = ImageVictim("cifar-vit", cifar_vit, 32, _encoder(6))
+RESNET18 = ImageVictim(
+    "resnet18",
+    resnet18,
+    224,
+    (*_blocks(2, 2, 2, 2), "avgpool"),
+    layers={"L4": "layer1.1", "L8": "layer2.1", "L12": "layer3.1", "L16": "layer4.1"},
+)
+RESNET50 = ImageVictim(
+    "resnet50",
+    resnet50,
+    224,
+    (*_blocks(3, 4, 6, 3), "avgpool"),
+    layers={"L12": "layer2.0", "L24": "layer3.0", "L36": "layer3.4", "L48": "layer4.2"},
+)
+VIT_B = ImageVictim(
+    "vit-b-16",
+    vit_b_16,
+    224,
+    _encoder(12),
+    layers={f"L{i + 1}": f"encoder.layers.encoder_layer_{i}" for i in range(12)},
+)
