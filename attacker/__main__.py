@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from attacker import guard
 from attacker.config import AttackerConfig
 from attacker.knowledge import KnowledgeCard
+from attacker.redis_address import address_of
 from wire.address import listen, parse_address
 from wire.errors import EavesplitError, InputError
 from wire.rolefile import read
@@ -49,7 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
         folders = [config.folder / "capture", config.folder / "reconstructions"]
         for folder in folders if config.mirror else folders[1:]:
             folder.mkdir(parents=True, exist_ok=True)
-        card = card.with_guard(guard.install(_granted(config), [f for f in folders if f.is_dir()]))
+        dial = [address_of(config.redis).address] if config.redis is not None else []
+        card = card.with_guard(guard.install(_granted(config), [f for f in folders if f.is_dir()], connect=dial))
         return _run(config, card, stop)
     except InputError as error:
         print(f"attacker: {error}", file=sys.stderr)
@@ -61,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _granted(config: AttackerConfig) -> list[Path]:
     """Every file that may be read: what the attacks were given, and the capture that is to be attacked."""
-    files = [path for attack in config.attacks for path in attack.files.values()]
+    files = [path for attack in config.attacks for path in attack.every_file]
     return files + ([config.capture] if config.capture else [])
 
 

@@ -65,15 +65,16 @@ class FrameAssembler:
     """The frames of one session as one tap heard them, over all its connections and incarnations.
 
     A transfer that is sent again (after a reconnect) is a duplicate, counted in :attr:`duplicates`.
-    :attr:`highest`: the highest frame number heard of, -1 before the first. :attr:`refused`: transfers whose numbers no
-    edge would send.
+    :attr:`first`: the session's first frame (an edge that goes on in a new session counts on), as its first transfer
+    says; 0 where that was not heard. :attr:`highest`: the highest frame number heard of, -1 before the first.
+    :attr:`refused`: transfers whose numbers no edge would send.
     """
 
     def __init__(self, session: str, tap: str) -> None:
         self.session, self.tap = session, tap
         self.duplicates = 0
         self.refused = 0
-        self.highest = -1
+        self.first, self.highest = 0, -1
         self.captured = Numbers()  # complete, in any incarnation
         self._incarnation = 0
         self._complete = Numbers()  # in this incarnation
@@ -82,8 +83,8 @@ class FrameAssembler:
 
     @property
     def missed(self) -> int:
-        """Frame numbers up to the highest heard of that are not captured: captured + missed = sent."""
-        return self.highest + 1 - len(self.captured)
+        """Frame numbers from the first to the highest heard of that are not captured: captured + missed = sent."""
+        return max(self.highest + 1 - self.first - len(self.captured), 0)
 
     @property
     def incomplete(self) -> int:
@@ -101,7 +102,7 @@ class FrameAssembler:
         self.highest = max(self.highest, frame)
         self._open.pop(frame, None)
         if before is None:
-            return frame if incarnation == 0 else 0
+            return max(frame - self.first, 0) if incarnation == 0 else 0
         return frame - 1 - before
 
     def feed(self, direction: Direction, incarnation: int, transfer: Transfer) -> tuple[bool, RawFrame | None]:
@@ -113,6 +114,8 @@ class FrameAssembler:
             return False, None
         self._reach(incarnation)
         self.highest = max(self.highest, frame)
+        if direction == "up" and incarnation == 0 and transfer.number == 0:
+            self.first = frame
         if incarnation < self._incarnation or frame in self._complete:
             # the reply to a last turn comes after its frame is complete; anything else has been heard
             new = direction == "down" and incarnation == self._incarnation and self._answered.add(int(header.reply_to))

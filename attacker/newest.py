@@ -18,6 +18,7 @@ class NewestFrame:
     def __init__(self) -> None:
         self.count = 0  # grows by one with each captured frame
         self._frame: CapturedFrame | None = None
+        self._closed = False
         self._changed = threading.Condition()
 
     def put(self, frame: CapturedFrame) -> None:
@@ -27,10 +28,16 @@ class NewestFrame:
             self._frame = frame
             self._changed.notify_all()
 
+    def close(self) -> None:
+        """Nothing more comes: whoever waits is answered now."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
     def after(self, count: int, wait_s: float) -> tuple[int, CapturedFrame] | None:
         """The newest frame and its count if that is above ``count``; waits up to ``wait_s`` seconds for one."""
         with self._changed:
-            self._changed.wait_for(lambda: self.count > count, timeout=wait_s)
+            self._changed.wait_for(lambda: self._closed or self.count > count, timeout=wait_s)
             return (self.count, self._frame) if self._frame is not None and self.count > count else None
 
 

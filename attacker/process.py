@@ -5,29 +5,32 @@ One lock orders everything that is heard, from however many mirrors; the queue s
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from attacker.attacks.base import Attack, DefenseCard, Grants
+from attacker.attacks.base import Attack, Needs
 from attacker.capture import Capture, replay
-from attacker.config import AttackConfig, AttackerConfig
+from attacker.config import AttackerConfig
 from attacker.decoding import decode_frame
 from attacker.frames import RawFrame
+from attacker.granting import digest, entitled, grants_of
+from attacker.inverting import Inverters
 from attacker.knowledge import KnowledgeCard
 from attacker.listener import Hear
 from attacker.newest import NewestFrame
 from attacker.queue import Entry, FrameQueue, Mode
 from attacker.reconstructions import Reconstructions, finished
-from attacker.registry import attack as registered
+from attacker.redis_address import address_of
+from attacker.redis_dispatcher import RedisWorkers
 from attacker.sessions import Ear, Event, SessionClosed, SessionOpened, Sessions
 from attacker.streams import Gap, Sizes
-from attacker.worker import Inverters, Worker
-from wire.errors import DecodeError, InputError
+from attacker.worker import ThreadWorkers, Workers
+from wire.errors import DecodeError
 from wire.mirror import Record
 from wire.record import ReadSummary
 
@@ -43,14 +46,12 @@ class Attacker:
     def __init__(self, config: AttackerConfig, card: KnowledgeCard) -> None:
         torch.set_num_threads(config.threads)
         self.config, self.card = config, card
-        self.attacks: dict[str, Attack] = {}
+        self.attacks: dict[str, Attack] = entitled(config.attacks, card)
+        self._needs: dict[str, Needs] = {}
         for wanted in config.attacks:
-            found = registered(wanted.name)
-            refusals = card.entitles(found.needs)
-            if refusals:
-                raise InputError(f"attack {wanted.name}: {'; '.join(refusals)}")
-            self.attacks[wanted.row] = found
-        grants = {wanted.row: _grants(wanted, config, card) for wanted in config.attacks}
+            needs = self.attacks[wanted.row].needs
+            splits = frozenset(wanted.splits) or needs.splits
+            self._needs[wanted.row] = dataclasses.replace(needs, splits=splits)
         self.sessions = Sessions()
         self.mode: Mode = "lossless" if config.capture else config.mode  # a capture does not run away
         self.queue = FrameQueue({n: a.needs for n, a in self.attacks.items()}, self.mode, config.queue_frames)
@@ -58,8 +59,7 @@ class Attacker:
         self.capture = Capture(config.folder / "capture", config.record, config.record_bytes) if config.mirror else None
         self.newest = NewestFrame()
         self.summary = ReadSummary()
-        self._inverters = Inverters(self.attacks, grants)
-        self._workers = [Worker(n, self.queue, self._inverters, self.store) for n in range(config.workers)]
+        self._workers = self._hire()
         self._stopping = False
         self._ears: dict[int, Ear] = {}
         self._skipped = self._unreadable = 0  # of ears that are gone
@@ -72,9 +72,8 @@ class Attacker:
         self._refused: dict[str, str] = {}
 
     def start(self) -> None:
-        """Start the workers."""
-        for worker in self._workers:
-            worker.start()
+        """Start the workers. Raises InputError where they cannot be had."""
+        self._workers.start()
 
     def restore(self) -> None:
         """Read our own capture of before: sessions and frames are then known, and in lossless mode what was captured
@@ -114,7 +113,7 @@ class Attacker:
     @property
     def working(self) -> bool:
         """Workers still run: until the queue is closed and empty."""
-        return any(worker.is_alive() for worker in self._workers)
+        return self._workers.working
 
     def stop(self, grace_s: float) -> bool:
         """No more comes. Lossless: the queue is worked off, within ``grace_s`` seconds; live: it is dropped. Then the
@@ -122,9 +121,7 @@ class Attacker:
         self._stopping = True
         deadline = time.monotonic() + grace_s
         self.queue.close(drain=self.mode == "lossless")
-        for worker in self._workers:
-            worker.join(max(deadline - time.monotonic(), 0.1))
-        done = not self.working
+        done = self._workers.join(max(deadline - time.monotonic(), 0.1))
         self.queue.close(drain=False)
         if self.capture is not None:
             self.capture.close()
@@ -136,7 +133,10 @@ class Attacker:
         totals = self.sessions.totals()
         counts = self.queue.counts()
         ears = list(self._ears.values())
-        recorded = [p for p in (self.capture and self.capture.problem, self.store.problem) if p]
+        workers = self._workers.state()
+        recorded = [
+            p for p in (self.capture and self.capture.problem, self.store.problem, workers.pop("why", None)) if p
+        ]
         return {
             "captured": totals["captured"],
             "missed": totals["missed"],
@@ -160,6 +160,7 @@ class Attacker:
             "unreadable_messages": self._unreadable + sum(ear.unreadable for ear in ears),
             "encrypted_bytes": self._tls_bytes,
             "why": self._why(recorded),
+            **workers,
             "record": {
                 "level": self.config.record,
                 "bytes": self.capture.total_bytes if self.capture else 0,
@@ -183,6 +184,29 @@ class Attacker:
             ],
             "knowledge": self.card.to_dict(),
         }
+
+    def _hire(self) -> Workers:
+        config = self.config
+        if config.redis is not None:
+            attacks = {
+                wanted.row: (self._needs[wanted.row].order == "in_order", digest(wanted, self.card, config.seed))
+                for wanted in config.attacks
+            }
+            return RedisWorkers(
+                address_of(config.redis),
+                config.redis_prefix,
+                self.queue,
+                self.store,
+                attacks,
+                frames=config.redis_frames,
+                claim_s=config.claim_s,
+                deliveries=config.deliveries,
+            )
+        grants = {
+            wanted.row: grants_of(wanted, self.card, device=config.device, seed=config.seed)
+            for wanted in config.attacks
+        }
+        return ThreadWorkers(config.workers, self.queue, Inverters(self.attacks, grants), self.store)
 
     def _attack(self, name: str) -> dict[str, Any]:
         return {"selected": name in self.queue.selected, "why": self._refused.get(name)}
@@ -209,9 +233,9 @@ class Attacker:
 
     def _follow(self, event: Event) -> None:
         if isinstance(event, SessionOpened):
-            self._inverters.know(event.session.info)
+            self._workers.know(event.session.info)
         elif isinstance(event, SessionClosed):
-            self._inverters.know(event.session.info)
+            self._workers.know(event.session.info)
             self.queue.end(event.session.info.session)
         elif isinstance(event, Gap):
             self._lost_bytes += event.lost
@@ -236,13 +260,14 @@ class Attacker:
         split = session.info.split if session else ""
         chosen = set()
         for name in wanted:
-            refusals = self.card.entitles(self.attacks[name].needs, split or None)
+            refusals = self.card.entitles(self._needs[name], split or None)
             if raw.tap == "cloud" and self.card.vantage != "cloud":
                 refusals.append("vantage: the frame was heard in the cloud, the card grants wire")
             if refusals:
                 self._refused[name] = "; ".join(refusals)
                 self.queue.refuse(name)
             else:
+                self._refused.pop(name, None)  # of an earlier session
                 chosen.add(name)
         return frozenset(chosen)
 
@@ -259,13 +284,3 @@ class Attacker:
                 wanted = frozenset(name for name in self.attacks if (name, *place) not in done)
                 if wanted:
                     self._queue_frame(event, wanted)
-
-
-def _grants(wanted: AttackConfig, config: AttackerConfig, card: KnowledgeCard) -> Grants:
-    public: Mapping[str, Any] = {
-        "device": config.device,
-        "seed": config.seed,
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in wanted.settings.items()},
-    }
-    defense = DefenseCard(card.defense_name, card.defense_settings) if card.defense == "aware" else None
-    return Grants(files=dict(wanted.files), settings=public, defense=defense)

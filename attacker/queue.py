@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -183,15 +183,15 @@ class FrameQueue:
         with self._changed:
             self._attacks[attack].counts.refused += 1
 
-    def take(self, timeout: float | None = None) -> Work | None:
-        """The next work of any attack, in turn; None after ``timeout`` seconds, or when closed and empty.
+    def take(self, timeout: float | None = None, only: Collection[str] | None = None) -> Work | None:
+        """The next work of any attack (of ``only``), in turn; None after ``timeout`` seconds, or when closed and empty.
 
         Every Work must be given back with :meth:`done`.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             while True:
-                work = None if self._paused and not self._closed else self._next()
+                work = None if self._paused and not self._closed else self._next(only)
                 if work is not None:
                     self._changed.notify_all()  # there is room
                     return work
@@ -247,6 +247,18 @@ class FrameQueue:
             self._changed.notify_all()
 
     @property
+    def closed(self) -> bool:
+        """Nothing comes any more; some may wait."""
+        return self._closed
+
+    @property
+    def over(self) -> bool:
+        """Closed, and all that was taken is done."""
+        with self._changed:
+            busy = any(s.busy for a in self._attacks.values() for s in a.sessions.values())
+            return self._closed and self._idle() and not busy
+
+    @property
     def selected(self) -> list[str]:
         return sorted(self._selected)
 
@@ -265,8 +277,8 @@ class FrameQueue:
     def _room(self, attack: _Attack) -> bool:
         return attack.counts.waiting < self.capacity
 
-    def _next(self) -> Work | None:
-        attacks = list(self._attacks.values())
+    def _next(self, only: Collection[str] | None) -> Work | None:
+        attacks = [a for name, a in self._attacks.items() if only is None or name in only]
         for step in range(len(attacks)):
             attack = attacks[(self._turn + step) % len(attacks)]
             work = attack.take(self.mode == "live")

@@ -21,12 +21,10 @@ from pydantic_core import to_json
 from attacker.newest import packed_payload
 from attacker.process import Attacker
 from attacker.reconstructions import Kept
-from wire.control import ControlServer
+from wire.control import TOKEN_VARIABLE, ControlServer
 from wire.errors import InputError
 
 MAX_WAIT_S = 30.0
-TOKEN_VARIABLE = "EAVESPLIT_CONTROL_TOKEN"
-"""Environment variable with the token of a control port beyond loopback."""
 
 
 class AttackerSettings(BaseModel):
@@ -61,6 +59,11 @@ class AttackerControl(ControlServer):
         app.add_api_route("/reconstructions/{number}", self._one, methods=["GET"])
         app.add_api_route("/payloads/latest", self._payload, methods=["GET"])
         return app
+
+    def stop(self) -> None:
+        """Answer who still waits for a payload, then close the port."""
+        self._attacker.newest.close()
+        super().stop()
 
     def _apply_settings(self, settings: AttackerSettings) -> dict[str, Any]:
         queue = self._attacker.queue

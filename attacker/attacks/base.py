@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -99,14 +99,20 @@ class Grants:
     """What the knowledge card entitles an attack to, beside the capture.
 
     files: name -> path (``weights``: the victim's; ``inverter``: the attack's own trained weights).
+    splits: split point -> further files for a session that is cut there.
     settings: what is public about the victim, such as its preset.
     """
 
     files: Mapping[str, Path] = field(default_factory=dict)
+    splits: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
     settings: Mapping[str, Meta] = field(default_factory=dict)
     query: Query | None = None
     snapshot: Callable[[], Path] | None = None
     defense: DefenseCard | None = None
+
+    def at(self, split: str) -> Grants:
+        """The grants of a session that is cut at ``split``: its files stand beside the others, and go before them."""
+        return replace(self, files={**self.files, **self.splits.get(split, {})}, splits={})
 
 
 @dataclass(frozen=True)

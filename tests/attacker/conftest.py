@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import h2.config
 import h2.connection
@@ -223,3 +228,53 @@ class Traffic:
 @pytest.fixture(scope="session")
 def traffic() -> type[Traffic]:
     return Traffic
+
+
+class RedisServer:
+    """A real redis-server on a port of its own, that keeps nothing on disk: killed and started again, it is empty."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self._program, self._folder = program, folder
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+        self.settings: tuple[str, ...] = ()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    def start(self, *settings: str) -> None:
+        self.settings = settings or self.settings
+        words = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", *self.settings]
+        self.process = subprocess.Popen([self._program, *words], cwd=self._folder, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+
+    def client(self, **settings: object):
+        import redis
+
+        return redis.Redis(port=self.port, protocol=2, **settings)
+
+    def kill(self) -> None:
+        self.end(signal.SIGKILL)
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(10)
+            self.process = None
+
+
+@pytest.fixture
+def redis_server(tool: Callable[[str], str], tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tool("redis-server"), tmp_path)
+    server.start()
+    yield server
+    server.end(signal.SIGKILL)

@@ -55,6 +55,13 @@ def test_an_inference_session(traffic) -> None:
     assert all(0 < t.t_first_ns <= t.t_last_ns for raw in frames for t in raw.transfers.values())
 
 
+def test_an_edge_that_counts_on_in_a_new_session_has_missed_nothing_before(traffic) -> None:
+    sender = traffic.opening() + traffic.inference(range(17, 20)) + traffic.inference([22], first_transfer=3)
+    (session,), frames, _ = listen(traffic.session_records(sender))
+    assert [(raw.frame, raw.gap_before) for raw in frames] == [(17, 0), (18, 0), (19, 0), (22, 2)]
+    assert (session.frames.first, session.frames.missed) == (17, 2)
+
+
 def test_a_training_step_is_two_turns_of_several_parts(traffic) -> None:
     _, frames, _ = listen(traffic.session_records(traffic.opening() + traffic.training(range(3), parts=4)))
     assert [raw.frame for raw in frames] == [0, 1, 2]
@@ -213,7 +220,7 @@ def test_lies_of_a_header_cost_the_transfer_and_nothing_else(traffic) -> None:
             setattr(head.header, key, value)
         return [(direction, encode(head, data))]
 
-    good = traffic.inference(range(1, 3))
+    good = traffic.inference(range(1, 3), first_transfer=1)
     for changes in ({"total_bytes": 1 << 60}, {"total_bytes": 5}, {"parts": 0}, {"parts": 1 << 31}, {"part": 9}):
         sessions, frames, _ = listen(traffic.session_records(traffic.opening() + lie(**changes) + good))
         assert check_dense(traffic, frames) == [1, 2]

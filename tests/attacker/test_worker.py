@@ -18,10 +18,11 @@ from attacker.attacks.base import (
 )
 from attacker.decoding import decode_frame
 from attacker.frames import RawFrame
+from attacker.inverting import Inverters
 from attacker.queue import Entry, FrameQueue, Mode
 from attacker.reconstructions import Reconstructions, finished
 from attacker.sessions import Ear, Sessions
-from attacker.worker import Inverters, Worker
+from attacker.worker import Worker
 from victims.base import Progress, Sample
 from wire.arrays import unpack
 from wire.mirror import UP
