@@ -23,6 +23,7 @@ class EdgeConfig(Role):
     address: str  # the link, host:port
     victim: str
     split: str
+    splits: list[str] = Field(default_factory=list)  # split points that it may be moved to while it runs
     victim_settings: dict[str, Any] = Field(default_factory=dict)
     source: str = "procedural"
     frames: int = Field(default=0, ge=0)  # 0: until the source ends
@@ -52,3 +53,4 @@ class EdgeSettings(BaseModel):
     paused: bool | None = None
     rate_hz: float | None = Field(default=None, gt=0, le=1000)
     step: bool | None = None  # when paused: let one frame through
+    split: str | None = None  # go on in a new session at this split point, as soon as it is open

@@ -79,7 +79,8 @@ class Driver:
         self._frame = first_frame
         self._swap = threading.Lock()
         self._defense, self._segment = defense, segment
-        self._in_flight = threading.Semaphore(in_flight)
+        self._most, self._open = in_flight, 0
+        self._changed = threading.Condition()
         self._waiting: queue.Queue[_Open | None] = queue.Queue()
         self._broken: BaseException | None = None
         self._finisher = threading.Thread(target=self._finish_all, name="finish", daemon=True)
@@ -101,14 +102,21 @@ class Driver:
             self._defense, self._segment = defense, self._segment + 1
             return self._frame
 
+    def wait_for_room(self, *, alone: bool = False) -> None:
+        """Block until another exchange may be opened; alone: until none is open. Raises what broke the stream."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._open < (1 if alone else self._most))
+        if self._broken is not None:
+            raise self._broken
+
     def run(self, sample: Sample, capture_ns: int) -> int:
         """Take one sample through head and defense and onto the wire; returns its frame number.
 
         Blocks while ``in_flight`` exchanges are open. Raises what broke the stream for good.
         """
-        self._in_flight.acquire()
-        if self._broken is not None:
-            raise self._broken
+        self.wait_for_room()
+        with self._changed:
+            self._open += 1
         with self._swap:
             frame, defense, segment = self._frame, self._defense, self._segment
             self._frame += 1
@@ -152,7 +160,9 @@ class Driver:
                 self._on_done(item.done)
             except BaseException as error:  # kept for the thread that feeds us
                 self._broken = error
-            self._in_flight.release()
+            with self._changed:
+                self._open -= 1
+                self._changed.notify_all()
 
     def _finish(self, item: _Open) -> None:
         if item.exchange is None or item.replies is None or self._broken is not None:

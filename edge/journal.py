@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ class Progress:
 
     next_frame: int = 0
     next_sample: int = 0  # position in the source, unreadable samples included
-    segment: int = 0
+    split: str | None = None  # where its last session was cut
 
 
 class Journal:
@@ -34,7 +35,7 @@ class Journal:
         self._folder, self._keep = folder, keep
         self._writer = record.RecordWriter(folder, max_bytes=max_bytes)
 
-    def session(self, values: dict[str, Any]) -> None:
+    def session(self, values: Mapping[str, Any]) -> None:
         """The session that the following frames belong to."""
         self._writer.event("session", values, sticky="session")
 
@@ -65,15 +66,17 @@ def progress(folder: Path) -> Progress:
     """Read how far the record in ``folder`` got; zero where there is none."""
     if not folder.is_dir():
         return Progress()
-    frame = sample = segment = 0
+    frame = sample = 0
+    split = None
     for item in record.read(folder):
         if item.topic == "stages":
             row = json.loads(item.data)
             frame, sample = max(frame, row["frame"] + 1), max(sample, row["position"] + 1)
-            segment = max(segment, row["segment"])
         elif item.topic == "unreadable":
             sample = max(sample, json.loads(item.data)["position"] + 1)
-    return Progress(frame, sample, segment)
+        elif item.topic == "session":
+            split = json.loads(item.data).get("split")
+    return Progress(frame, sample, split)
 
 
 def _sample_arrays(sample: Sample) -> dict[str, Any]:

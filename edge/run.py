@@ -2,57 +2,63 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from pydantic import BaseModel
 
-from defenses.base import Calibration, Defense
-from defenses.registry import build, names
-from edge.config import DefenseChoice, EdgeConfig, EdgeSettings
-from edge.driver import Done, Driver
+from defenses.registry import names
+from edge.config import EdgeConfig, EdgeSettings
+from edge.driver import Done
 from edge.journal import Journal, progress
-from edge.ring import Finished, Ring
+from edge.opening import Opener
+from edge.ring import Finished, Ring, Taken
+from edge.segments import Segments
 from edge.service import EdgeControl
+from edge.session import Session
 from edge.source import Source
 from edge.timing import stages
-from victims.base import Head, Sample
+from victims.base import Cut, Sample
 from victims.registry import victim
-from wire.client import EdgeClient, Offer
-from wire.errors import InputError
-from wire.payload import Payload
-from wire.tls import TlsFiles
+from wire.control import TOKEN_VARIABLE
+from wire.errors import InputError, WireError
 
 STOP_S = 20.0
 """How long what is in flight may take after SIGTERM."""
 
 
 class Edge:
-    """One victim's head, one session, one stream."""
+    """One victim, one stream of samples, one session at a time.
+
+    ``_turn`` is held while a sample is taken through the session, and while another session takes over; ``_knobs``
+    while the defense is changed, and while another session takes it over.
+    """
 
     def __init__(self, config: EdgeConfig) -> None:
         torch.set_num_threads(config.threads)
         self._config = config
         self._victim = victim(config.victim)
-        self._cut = self._victim.cut(config.split, config.victim_settings)
-        self._head: Head = self._cut.head()
         self._before = progress(config.folder)
-        self._calibration = self._calibrate()
-        self._choice = config.defense
-        self._defense = self._build(config.defense)
+        self._splits = _offered(config, self._victim.splits)
+        # One that was killed goes on where it was last moved to, as it does with its defense.
+        split = self._before.split if self._before.split in self._splits else config.split
+        self._session = Session(config, self._victim, self._cut(split), config.session)
+        self._segments = Segments(config.folder, config.defense)
+        self._segment, self._choice = self._segments.last
+        self._defense = self._session.defense(self._choice)
+        self._opener = Opener(self._prepare, self._install)
+        self._turn, self._knobs, self._ended = threading.Lock(), threading.Lock(), False
         self._journal = Journal(config.folder, keep=config.record, max_bytes=int(config.record_gb * 1e9))
         self._ring = Ring()
         self._positions: dict[int, int] = {}
         self._counts = {"sent": 0, "answered": 0, "failed": 0, "unreadable": 0, "dropped": 0}
+        self._wire_ms = 0.0  # of the newest frame
         self._lock = threading.Lock()
-        self._driver: Driver | None = None
         self._source: Source | None = None
-        self._client: EdgeClient | None = None
         self._position = 0
 
     def run(self, stop: threading.Event, on_ready: Callable[[int], None]) -> dict[str, Any]:
@@ -60,77 +66,104 @@ class Edge:
 
         SessionRefused when edge and cloud do not hold the same victim; InputError for a bad role file or source.
         """
-        config = self._config
-        offer = Offer(
-            victim=config.victim,
-            split=config.split,
-            weights_sha256=self._cut.weights_sha256,
-            config_sha256=self._cut.config_sha256,
-            layouts=tuple(sorted(self._head.emits)),
+        config, client = self._config, self._session.client
+        control = EdgeControl(
+            self._ring,
+            self.state,
+            EdgeSettings,
+            self._apply,
+            address=config.control,
+            token=os.environ.get(TOKEN_VARIABLE),
         )
-        credentials = TlsFiles.of(config.tls) if config.tls else None
-        client = EdgeClient(config.address, offer, credentials=credentials, resend=config.mode == "lossless")
-        self._client = client
-        control = EdgeControl(self._ring, self.state, EdgeSettings, self._apply, address=config.control)
         try:
             client.open(timeout=config.start_timeout_s)
-            self._journal.session({"session": offer.session_id.hex(), "first_frame": self._before.next_frame})
             on_ready(control.start())
-            threading.Thread(target=_give_up, args=(stop, client), name="give-up", daemon=True).start()
-            self._stream(client, stop)
+            threading.Thread(target=self._give_up, args=(stop,), name="give-up", daemon=True).start()
+            self._stream(stop)
         finally:
-            client.close()
+            self._session.client.close()
             self._journal.close()
             control.stop()
         return self._counters()
 
     def state(self) -> dict[str, Any]:
         """What ``GET /state`` shows."""
-        driver, source, client = self._driver, self._source, self._client
-        clock = client.clock() if client else None
+        session, source = self._session, self._source
+        driver, calibration, clock = session.driver, session.calibration, session.client.clock()
         return {
             **self._counters(),
             "next_frame": driver.next_frame if driver else self._before.next_frame,
-            "segment": driver.segment if driver else self._before.segment,
+            "segment": driver.segment if driver else self._segment,
             "paused": source.paused if source else False,
             "rate_hz": source.rate_hz if source else self._config.rate_hz,
             "defense": {"name": self._choice.name, "settings": dict(self._choice.settings)},
             "defenses": names(),
-            "split": self._config.split,
-            "calibration": {"rms": self._calibration.rms, "clip": self._calibration.clip},
-            "clock": {"offset_ns": clock.offset_ns, "bound_ns": clock.bound_ns} if clock else None,
-            "wire": client.counters() if client else {},
+            "split": session.cut.split,
+            "splits": list(self._splits),
+            "session": session.number,
+            "first_frame": session.first_frame,
+            "opening": self._opener.opening,
+            "trouble": self._opener.trouble,
+            "calibration": {"rms": calibration.rms, "clip": calibration.clip},
+            "clock": {"offset_ns": clock.offset_ns, "bound_ns": clock.bound_ns},
+            "wire": session.client.counters(),
         }
 
-    def _stream(self, client: EdgeClient, stop: threading.Event) -> None:
+    def _stream(self, stop: threading.Event) -> None:
         config, before = self._config, self._before
         live = config.mode == "live"
         self._position = 0 if live else before.next_sample
-        driver = Driver(
-            self._head,
-            client,
-            self._defense,
-            self._done,
-            seed=config.seed,
-            session=config.session,
-            in_flight=1 if self._cut.train_steps else config.in_flight,
-            steps=self._cut.train_steps,
-            first_frame=before.next_frame,
-            segment=before.segment,
-        )
+        driver = self._session.start(self._defense, self._done, first_frame=before.next_frame, segment=self._segment)
+        self._journal.session(self._session.told())
         source = Source(
             self._samples, live=live, rate_hz=config.rate_hz, loop=config.loop, on_unreadable=self._unreadable
         )
-        self._driver, self._source = driver, source
+        self._source = source
         for sample, capture_ns in source:
-            with self._lock:
-                self._positions[driver.next_frame] = self._position
-                self._position += 1
-                self._counts["sent"] += 1
-            driver.run(sample, capture_ns)
+            if stop.is_set():  # it came while we waited for a sample, or were paused
+                break
+            with self._turn:
+                driver = self._session.driver or driver
+                with self._lock:
+                    self._positions[driver.next_frame] = self._position
+                    self._position += 1
+                    self._counts["sent"] += 1
+                self._ring.take(Taken(driver.next_frame, sample, capture_ns))
+                driver.run(sample, capture_ns)
             if stop.is_set():
                 break
-        driver.finish()
+            driver.wait_for_room(
+                alone=live and self._link_bound(source.rate_hz)
+            )  # before a sample is taken: it would age
+        with self._turn:
+            self._ended = True
+        (self._session.driver or driver).finish()
+
+    def _prepare(self, cut: Cut) -> Session:
+        """A session of this cut, opened. SessionRefused and WireError as for the first one."""
+        session = Session(self._config, self._victim, cut, self._session.number + 1)
+        session.client.open(timeout=self._config.start_timeout_s)
+        return session
+
+    def _install(self, session: Session) -> None:
+        """Let ``session`` take over: what is in flight is finished first, so that the record stays in order."""
+        with self._turn, self._knobs:
+            old = self._session
+            driver = old.driver
+            if self._ended or driver is None:
+                raise WireError("the stream has ended")
+            defense = session.defense(self._choice)
+            driver.finish()
+            self._segments.begin(driver.segment + 1, self._choice)
+            session.start(defense, self._done, first_frame=driver.next_frame, segment=driver.segment + 1)
+            self._journal.session(session.told())
+            self._session = session
+        old.client.close("cut elsewhere")
+
+    def _link_bound(self, rate_hz: float | None) -> bool:
+        """Whether a payload takes longer to cross than the next sample takes to come: a second one in flight would
+        only wait behind the first, and grow old."""
+        return rate_hz is not None and self._wire_ms * rate_hz > 1e3
 
     def _samples(self) -> Iterator[Sample]:
         """The victim's stream, from where an earlier process of this run stopped (lossless)."""
@@ -151,8 +184,8 @@ class Edge:
         with self._lock:
             self._counts["failed" if done.error else "answered"] += 1
             position = self._positions.pop(done.frame)
-        clock = self._client.clock() if self._client else None
-        row = {**stages(done, clock), "position": position}
+        row = {**stages(done, self._session.client.clock()), "position": position}
+        self._wire_ms = row["wire"] or 0.0
         outcome = done.outcome.arrays if done.outcome is not None else {}
         self._ring.add(Finished(done.frame, row, done.sample, outcome, done.capture_ns))
         self._journal.frame(done, row)
@@ -167,57 +200,60 @@ class Edge:
         dropped = self._source.dropped if self._source else 0
         return {**self._counts, "dropped": dropped}
 
-    def _build(self, choice: DefenseChoice) -> Defense:
-        return build(choice.name, choice.settings, self._calibration)
-
-    def _calibrate(self) -> Calibration:
-        """Measure the clean features once; a resumed run uses what was stored, or its strengths would shift."""
-        path = self._config.folder / "calibration.json"
-        if path.is_file():
-            return Calibration(**json.loads(path.read_text()))
-        defense = build(self._config.defense.name, self._config.defense.settings, None)
-        calibration = defense.calibrate(self._clean(self._config.calibration_frames))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".part")
-        values = {"rms": calibration.rms, "clip": calibration.clip, "frames": calibration.frames}
-        temporary.write_text(json.dumps(values))
-        os.replace(temporary, path)
-        return calibration
-
-    def _clean(self, frames: int) -> Iterator[Payload]:
-        settings = {"seed": self._config.seed, **self._config.victim_settings, "frames": frames}
-        stream = iter(self._victim.samples(self._config.source, settings))
-        for _ in range(frames):
-            try:
-                sample = next(stream)
-            except StopIteration:
-                return
-            except InputError:
-                continue
-            exchange = self._head.exchange(sample)
-            yield from next(exchange)
-            exchange.close()
+    def _cut(self, split: str) -> Cut:
+        """InputError where there are no weights for it."""
+        return self._victim.cut(split, self._config.victim_settings)
 
     def _apply(self, settings: BaseModel) -> dict[str, Any]:
         """Apply a validated ``PATCH /settings``; says the first frame that it holds for."""
-        driver, source = self._driver, self._source
-        if driver is None or source is None or not isinstance(settings, EdgeSettings):
+        source = self._source
+        if source is None or not isinstance(settings, EdgeSettings):
             raise InputError("the edge is not streaming yet; try again when /state shows a next_frame")
-        first = driver.next_frame
-        if settings.defense is not None:
-            first = driver.swap(self._build(settings.defense))
-            self._choice = settings.defense
+        cut = self._wanted(settings.split) if settings.split is not None else None
+        with self._knobs:
+            driver = self._session.driver
+            if driver is None:
+                raise InputError("the edge is not streaming yet")
+            first = driver.next_frame
+            if settings.defense is not None:
+                defense = self._session.defense(settings.defense)
+                self._segments.begin(driver.segment + 1, settings.defense)
+                first = driver.swap(defense)
+                self._choice = settings.defense
         if settings.rate_hz is not None:
             source.rate_hz = settings.rate_hz
         if settings.paused is not None:
             source.pause(settings.paused)
         if settings.step:
             source.step()
-        return {"first_frame": first, "segment": driver.segment, "t_ns": time.monotonic_ns()}
+        if settings.split is not None:
+            self._opener.ask(cut)
+        said = {"first_frame": first, "segment": driver.segment, "t_ns": time.monotonic_ns()}
+        return said if settings.split is None else {**said, "opening": self._opener.opening}
+
+    def _wanted(self, split: str) -> Cut | None:
+        """The cut that a wish asks for; None for the one that streams. InputError for what cannot be had."""
+        if split not in self._splits:
+            raise InputError(f"split {split!r} is not offered here; there are: {', '.join(self._splits)}")
+        if split == self._session.cut.split:
+            return None
+        if self._session.cut.train_steps:
+            raise InputError(f"split {split!r}: a training goes on at the split point that it began with")
+        return self._cut(split)
+
+    def _give_up(self, stop: threading.Event) -> None:
+        """A stop ends a pause and waits for what is in flight, but not for a cloud that never comes back."""
+        stop.wait()
+        if self._source is not None:
+            self._source.pause(False)
+        time.sleep(STOP_S)
+        self._session.client.close("stopped")
 
 
-def _give_up(stop: threading.Event, client: EdgeClient) -> None:
-    """A stop waits for what is in flight, but not for a cloud that never comes back."""
-    stop.wait()
-    time.sleep(STOP_S)
-    client.close("stopped")
+def _offered(config: EdgeConfig, there: Sequence[str]) -> tuple[str, ...]:
+    """The role file's split points in the victim's order. InputError for one that does not exist."""
+    wanted = {config.split, *config.splits}
+    for split in wanted:
+        if split not in there:
+            raise InputError(f"split {split!r} does not exist in {config.victim}; there are: {', '.join(there)}")
+    return tuple(split for split in there if split in wanted)

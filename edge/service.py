@@ -5,6 +5,9 @@ Beyond ``GET /state`` and ``PATCH /settings`` (:mod:`wire.control`):
 ``GET /frames?after=N&wait_s=S``   JSON list of the frames finished after number N, oldest first: stage times, age
 ``GET /truth``                     the newest sample with its labels and the answer, as :func:`wire.arrays.pack` bytes
 ``GET /truth/N``                   the one of frame N, while it is among the newest kept; 404 after
+``GET /outcomes/N``                its answer alone
+``GET /samples/latest?after=N&wait_s=S``  the newest sample that a head has begun on, with its labels (header
+                                   ``X-Age-Ms``: since its capture); 204 while there is none after frame N
 """
 
 from __future__ import annotations
@@ -32,7 +35,14 @@ class EdgeControl(ControlServer):
         app.add_api_route("/frames", self._frames, methods=["GET"])
         app.add_api_route("/truth", self._newest, methods=["GET"])
         app.add_api_route("/truth/{frame}", self._truth, methods=["GET"])
+        app.add_api_route("/outcomes/{frame}", self._outcome, methods=["GET"])
+        app.add_api_route("/samples/latest", self._sample, methods=["GET"])
         return app
+
+    def stop(self) -> None:
+        """Answer who still waits, then close the port."""
+        self._ring.close()
+        super().stop()
 
     def _frames(
         self,
@@ -47,6 +57,23 @@ class EdgeControl(ControlServer):
 
     def _truth(self, frame: int) -> Response:
         return _packed(self._ring.get(frame), f"the truth of frame {frame} is not kept (any more)")
+
+    def _outcome(self, frame: int) -> Response:
+        finished = self._ring.get(frame)
+        if finished is None:
+            raise HTTPException(404, f"the answer of frame {frame} is not kept (any more)")
+        return Response(finished.packed_outcome(), media_type="application/octet-stream")
+
+    def _sample(
+        self,
+        after: Annotated[int, Query(ge=-1)] = -1,
+        wait_s: Annotated[float, Query(ge=0, le=MAX_WAIT_S)] = 0.0,
+    ) -> Response:
+        taken = self._ring.taken(after, wait_s)
+        if taken is None:
+            return Response(status_code=204)
+        headers = {"X-Age-Ms": f"{taken.age_ms:.3f}"}
+        return Response(taken.packed(), media_type="application/octet-stream", headers=headers)
 
 
 def _packed(finished: Finished | None, missing: str) -> Response:

@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from victims.base import Sample
 from wire.errors import InputError
 
+KEPT_BYTES = 64 << 20
+"""Of a source that loops, so much is kept in memory: making the same samples again would cost as much as the head."""
+
 
 class Source:
     """Hands out samples with the time they were captured.
@@ -34,6 +37,7 @@ class Source:
         self._ended = False
         self._error: BaseException | None = None
         self._changed = threading.Condition()
+        self._idle = False  # whether somebody waits for a sample (live)
         self._permits: int | None = None  # None: running; a number: paused, with this many steps left
         if live:
             threading.Thread(target=self._fill, name="source", daemon=True).start()
@@ -61,6 +65,8 @@ class Source:
         return self._permits is not None
 
     def _samples(self) -> Iterator[Sample]:
+        kept: list[Sample] | None = [] if self._loop else None
+        size = 0
         while True:
             stream, read = iter(self._open()), 0
             while True:
@@ -73,9 +79,15 @@ class Source:
                     self._on_unreadable(error)
                     continue
                 read += 1
+                if kept is not None:
+                    kept.append(sample)
+                    size += sum(array.nbytes for array in sample.arrays.values())
+                    kept = kept if size <= KEPT_BYTES else None
                 yield sample
             if not self._loop or not read:
                 return
+            while kept:
+                yield from kept
 
     def _paced(self) -> Iterator[tuple[Sample, int]]:
         due = time.monotonic()
@@ -98,8 +110,10 @@ class Source:
                 with self._changed:
                     if self._slot is not None:
                         self.dropped += 1
-                    self._slot = pair
+                    self._slot, self._idle = pair, False
                     self._changed.notify_all()
+                    # Making a sample takes the interpreter and a core: the head goes first, for half of its time.
+                    self._changed.wait_for(lambda: self._idle, timeout=0.5 / self.rate_hz if self.rate_hz else 0.0)
         except BaseException as error:  # handed to the consumer, which runs in another thread
             self._error = error
         with self._changed:
@@ -109,8 +123,10 @@ class Source:
     def _take(self) -> Iterator[tuple[Sample, int]]:
         while True:
             with self._changed:
+                self._idle = self._slot is None
+                self._changed.notify_all()
                 self._changed.wait_for(lambda: self._slot is not None or self._ended)
-                pair, self._slot = self._slot, None
+                pair, self._slot, self._idle = self._slot, None, False
             if pair is None:
                 if self._error is not None:
                     raise self._error

@@ -86,3 +86,43 @@ def test_an_error_of_the_source_reaches_the_one_who_reads() -> None:
     for live in (True, False):
         with pytest.raises(RuntimeError, match="sensor unplugged"):
             list(Source(stream, live=live))
+
+
+def test_a_loop_makes_each_sample_once() -> None:
+    opened: list[int] = []
+
+    def stream() -> Iterator[Sample]:
+        opened.append(len(opened))
+        return numbered(3)
+
+    looping = iter(Source(stream, live=False, loop=True))
+    assert [next(looping)[0].name for _ in range(8)] == ["s0", "s1", "s2", "s0", "s1", "s2", "s0", "s1"]
+    assert opened == [0]
+
+
+def test_a_loop_that_is_too_large_to_keep_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.source.KEPT_BYTES", 2 * np.array([0]).nbytes)
+    opened: list[int] = []
+
+    def stream() -> Iterator[Sample]:
+        opened.append(len(opened))
+        return numbered(3)
+
+    looping = iter(Source(stream, live=False, loop=True))
+    assert [next(looping)[0].name for _ in range(7)] == ["s0", "s1", "s2", "s0", "s1", "s2", "s0"]
+    assert opened == [0, 1, 2]
+
+
+def test_live_makes_the_next_sample_when_the_head_is_done_or_half_its_time_is_over() -> None:
+    made: list[int] = []
+
+    def stream() -> Iterator[Sample]:
+        for number in range(2):
+            made.append(number)
+            yield sample(number)
+
+    source = iter(Source(stream, live=True, rate_hz=2.0))
+    first, capture_ns = next(source)
+    # Nobody has asked for the next one: it is made a quarter of a second later (unless this machine slept as long).
+    assert made == [0] or time.monotonic_ns() - capture_ns > 200_000_000
+    assert [first.name, *(s.name for s, _ in source)] == ["s0", "s1"]
