@@ -56,18 +56,31 @@ class Console(ControlServer):
     """The whole console: :meth:`start` and :meth:`stop`.
 
     token: what a browser must bring where the address is not loopback. control_token: what the processes' control
-    ports ask for.
+    ports ask for; attacker_token: what the listener's asks for.
     """
 
-    def __init__(self, config: ConsoleConfig, token: str | None = None, control_token: str | None = None) -> None:
+    def __init__(
+        self,
+        config: ConsoleConfig,
+        token: str | None = None,
+        control_token: str | None = None,
+        attacker_token: str | None = None,
+    ) -> None:
         self._config = config
         self._page_token = token
         self.hub = Hub()
         self._desk = Desk(config, self.hub)
-        self._watch = Watch(config, self._desk, self.hub, control_token)
+        self._watch = Watch(config, self._desk, self.hub, control_token, attacker_token)
         self._controls = Controls(self._watch.ports)
         super().__init__(
-            "console", self._present, Wishes, self._turn, address=config.listen, token=token, hosts=config.hosts
+            "console",
+            self._present,
+            Wishes,
+            self._turn,
+            address=config.listen,
+            token=token,
+            hosts=config.hosts,
+            published=config.published,
         )
 
     def start(self) -> int:

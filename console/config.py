@@ -13,20 +13,23 @@ from wire.rolefile import Role
 class ConsoleConfig(Role):
     """``python -m console --config console.toml``.
 
-    edge, attacker, link, cloud: their control ports, ``HOST:PORT``; link and cloud may be absent. lab: the port of the
-    process that opens a new session at another of ``splits``; without it the page offers none.
+    edge, attacker, link, cloud: their control ports, ``HOST:PORT``; link and cloud may be absent. others: further
+    processes by name, whose state is watched. splits: where the page
+    offers to cut, in a new session of the edge's.
     settings: the run's, for the scorer (preset, split). shown: the attack whose reconstructions are pictured first.
     only_shown: let the listener run no attack but that one and the floors: on two cores every further one costs lag.
     report: an HTML file that the page links to. hosts: further names under which browsers may reach the page.
+    published: ``listen`` is a container's address that its host publishes on loopback only; no token is asked for then.
     """
 
     listen: str = "127.0.0.1:0"
     hosts: tuple[str, ...] = ()
+    published: bool = False
     edge: str
     attacker: str
     link: str | None = None
     cloud: str | None = None
-    lab: str | None = None
+    others: dict[str, str] = Field(default_factory=dict)
     victim: str
     modality: str
     split: str

@@ -71,7 +71,7 @@ class Controls:
         if wishes.listener_paused is not None:
             done["listener_paused"] = self._tell("attacker", paused=wishes.listener_paused)
         if wishes.split is not None:
-            done["split"] = self._tell("lab", split=wishes.split)
+            done["split"] = self._tell("edge", split=wishes.split)
         return done
 
     def _tell(self, name: str, **values: Any) -> dict[str, Any]:

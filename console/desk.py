@@ -60,11 +60,19 @@ class Desk:
         """End the scoring."""
         self._scores.stop()
 
-    def finished(self, row: Mapping[str, Any], sample: Sample | None, outcome: Mapping[str, np.ndarray]) -> None:
-        """A frame that the edge finished: its stage times, and (None: no longer kept) what it saw and was answered."""
+    def taken(self, frame: int, sample: Sample, age_ms: float) -> None:
+        """What the edge sees, as soon as its head begins on it."""
+        born = time.monotonic() - age_ms / 1e3
+        picture = self._picture("truth", self._view.sample(sample), frame)
+        with self._lock:
+            self._add("truth", frame, {"frame": frame, "name": sample.name, "picture": picture, "born": born})
+            self.refresh()
+        self._scores.truth(frame, sample)
+
+    def finished(self, row: Mapping[str, Any], outcome: Mapping[str, np.ndarray]) -> None:
+        """A frame that the edge finished: its stage times, and (empty: no longer kept) what it was answered."""
         frame, segment = int(row["frame"]), int(row["segment"])
         times = {stage: row.get(stage) for stage in STAGES}
-        picture = self._picture("truth", self._view.sample(sample), frame) if sample is not None else None
         with self._lock:
             self._history.put(
                 frame,
@@ -74,12 +82,8 @@ class Desk:
                 total=row.get("total"),
                 **times,
             )
-            if sample is not None:
-                born = time.monotonic() - float(row["age_ms"]) / 1e3
-                self._add("truth", frame, {"frame": frame, "name": sample.name, "picture": picture, "born": born})
             self.refresh()
-        if sample is not None:
-            self._scores.truth(frame, segment, sample, outcome)
+        self._scores.answered(frame, segment, outcome)
 
     def captured(self, session: str, frame: int, payload: Payload, size: int) -> None:
         """What crossed the wire for a frame, as the listener captured it."""
@@ -133,7 +137,8 @@ class Desk:
             for panel, item in self._pairing.choose(now, self._listening).items():
                 if "born" in item:
                     item = {**item, "age_ms": (now - item["born"]) * 1e3}
-                self._hub.publish(panel, {key: value for key, value in item.items() if key != "born"})
+                told = {key: value for key, value in item.items() if key != "born"}
+                self._hub.publish(panel, told | {"told_ns": time.monotonic_ns()})
             if now - self._published >= HISTORY_EVERY_S:
                 self._published = now
                 self._hub.publish("history", self._history.columns())
@@ -187,7 +192,7 @@ class Desk:
             "victim": config.victim,
             "modality": config.modality,
             "split": config.split,
-            "splits": list(config.splits) if config.lab else [],
+            "splits": list(config.splits),
             "headline": metrics.headline,
             "key": list(metrics.key),
             "floors": list(metrics.floors),

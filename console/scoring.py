@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import OrderedDict, deque
@@ -17,6 +18,12 @@ ANSWERS = 24
 """Frames that utility is computed over, all of one segment: one frame alone has no average precision."""
 
 UTILITY_EVERY_S = 3.0
+
+SHARE = 0.15
+"""Of a core, at most, for figures; what waits meanwhile is replaced by what is newer."""
+
+NICE = 10
+"""Of the scoring thread beside the others of this process: pictures go first."""
 
 OnScore = Callable[[int, str, Mapping[str, float | None], tuple[str, ...]], None]
 """frame, attack, metric -> value, notes."""
@@ -42,16 +49,22 @@ class LiveScores(threading.Thread):
         self._stopped = False
         self.skipped = 0
 
-    def truth(self, frame: int, segment: int, sample: Sample, outcome: Arrays) -> None:
-        """What the edge saw and what it was answered (empty: nothing)."""
+    def truth(self, frame: int, sample: Sample) -> None:
+        """What the edge saw."""
         with self._changed:
             self._truths[frame] = sample
             while len(self._truths) > TRUTHS:
                 self._truths.popitem(last=False)
+            self._changed.notify_all()
+
+    def answered(self, frame: int, segment: int, outcome: Arrays) -> None:
+        """What the edge was answered for a frame (empty: nothing, or it is no longer kept)."""
+        with self._changed:
             if segment != self._segment:
                 self._answers.clear()
                 self._segment = segment
-            if outcome:
+            sample = self._truths.get(frame)
+            if outcome and sample is not None:
                 self._answers.append(Answer(sample, outcome, group=self._scorer.group(sample)))
                 self._last, self._fresh = frame, True
             self._changed.notify_all()
@@ -78,6 +91,7 @@ class LiveScores(threading.Thread):
             self._changed.notify_all()
 
     def run(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while True:
             with self._changed:
                 work = self._next()
@@ -87,18 +101,24 @@ class LiveScores(threading.Thread):
                 if self._stopped:
                     return
             if work is not None:
+                begun = time.thread_time()
                 work()
+                self._rest((time.thread_time() - begun) * (1 / SHARE - 1))
+
+    def _rest(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped, timeout=seconds)
 
     def _next(self) -> Callable[[], None] | None:
+        if self._fresh and time.monotonic() >= self._due:  # first: there is always something else that waits
+            self._fresh = False
+            answers, last = list(self._answers), self._last
+            return lambda: self._utility(last, answers)
         for attack, (frame, arrays) in self._waiting.items():
             truth = self._truths.get(frame)
             if truth is not None:
                 del self._waiting[attack]
                 return lambda: self._score(frame, attack, truth, arrays)
-        if self._fresh and time.monotonic() >= self._due:
-            self._fresh = False
-            answers, last = list(self._answers), self._last
-            return lambda: self._utility(last, answers)
         return None
 
     def _score(self, frame: int, attack: str, truth: Sample, arrays: Arrays) -> None:

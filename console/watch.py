@@ -23,9 +23,14 @@ BEHIND = 4
 
 
 class Watch:
-    """Follows every process that the role file names. :attr:`ports` by name, :meth:`refresh` asks for states now."""
+    """Follows every process that the role file names. :attr:`ports` by name, :meth:`refresh` asks for states now.
 
-    def __init__(self, config: ConsoleConfig, desk: Desk, hub: Hub, token: str | None) -> None:
+    token: what their ports ask for; attacker_token: what the listener's does.
+    """
+
+    def __init__(
+        self, config: ConsoleConfig, desk: Desk, hub: Hub, token: str | None, attacker_token: str | None
+    ) -> None:
         self._config, self._desk, self._hub = config, desk, hub
         self._stopping = threading.Event()
         self._ask = threading.Event()
@@ -34,13 +39,16 @@ class Watch:
             "attacker": config.attacker,
             "link": config.link,
             "cloud": config.cloud,
-            "lab": config.lab,
+            **config.others,
         }
         self.ports = {
-            name: Port(name, address, token, self.refresh) for name, address in addresses.items() if address is not None
+            name: Port(name, address, attacker_token if name == "attacker" else token, self.refresh)
+            for name, address in addresses.items()
+            if address is not None
         }
         self._states: dict[str, dict[str, Any]] = {}
         self._frame = -1
+        self._sample = -1
         self._reconstruction = 0
         self._captured = 0
         self._seen = -1  # newest frame whose payload was brought to the desk
@@ -48,6 +56,7 @@ class Watch:
         self._last_frame = time.monotonic()
         self._followers = [
             Follower("edge", self._edge, self._stopping, on_down=self._edge_down, on_trouble=self._trouble),
+            Follower("samples", self._samples, self._stopping, on_down=self._samples_down, on_trouble=self._trouble),
             Follower(
                 "reconstructions",
                 self._reconstructions,
@@ -79,16 +88,28 @@ class Watch:
         port = self.ports["edge"]
         rows = port.json("/frames", after=self._frame, wait_s=WAIT_S)
         for row in rows[:-BEHIND]:
-            self._desk.finished(row, None, {})
+            self._desk.finished(row, {})
         for row in rows[-BEHIND:]:
-            answer = port.get(f"/truth/{row['frame']}")
-            sample, outcome = _truth(answer.content) if answer.status_code == 200 else (None, {})
-            self._desk.finished(row, sample, outcome)
+            answer = port.get(f"/outcomes/{row['frame']}")
+            self._desk.finished(row, arrays.unpack(answer.content)[0] if answer.status_code == 200 else {})
         if rows:
             self._frame, self._last_frame = int(rows[-1]["frame"]), time.monotonic()
 
     def _edge_down(self) -> None:
         self._frame = -1
+
+    def _samples(self) -> None:
+        """What the edge sees, while its head still works on it."""
+        answer = self.ports["edge"].get("/samples/latest", after=self._sample, wait_s=WAIT_S)
+        if answer.status_code != 200:
+            return
+        age_ms = float(answer.headers["X-Age-Ms"])
+        frame, sample = _sample(answer.content)
+        self._sample = frame
+        self._desk.taken(frame, sample, age_ms)
+
+    def _samples_down(self) -> None:
+        self._sample = -1
 
     def _reconstructions(self) -> None:
         port = self.ports["attacker"]
@@ -166,7 +187,8 @@ class Watch:
         split = edge.get("split")
         if split is not None and split != self._config.split:
             self._config = self._config.model_copy(update={"split": split})
-            self._frame = -1
+            # Where the edge opened a new session itself, its frames are counted on.
+            self._frame = self._sample = int(edge.get("first_frame", 0)) - 1
             self._desk.restart(split)
 
     def _status(self) -> dict[str, Any]:
@@ -176,7 +198,8 @@ class Watch:
             "processes": {
                 name: {"up": port.up, "for_s": round(now - port.since, 1), "known": name in self._states}
                 for name, port in self.ports.items()
-            },
+            }
+            | self._parts(),
             "paused": edge.get("paused", False),
             "rate_hz": edge.get("rate_hz"),
             "next_frame": edge.get("next_frame"),
@@ -203,20 +226,28 @@ class Watch:
             "link_bytes": link.get("bytes"),
             "knowledge": attacker.get("knowledge"),
             "trouble": self._desk.trouble,
+            "opening": edge.get("opening"),
+            "refused": edge.get("trouble"),
             "pages": self._hub.clients,
+        }
+
+    def _parts(self) -> dict[str, Any]:
+        """What the processes themselves depend on: any entry of a state that says whether it is ``up``."""
+        return {
+            key: {"up": value["up"], "for_s": value.get("since_s", 0.0), "known": True, "why": value.get("why")}
+            for name, state in self._states.items()
+            if self.ports[name].up
+            for key, value in state.items()
+            if isinstance(value, dict) and isinstance(value.get("up"), bool)
         }
 
     def _trouble(self, line: str) -> None:
         self._desk.trouble = line
 
 
-def _truth(data: bytes) -> tuple[Sample, dict[str, Any]]:
-    """Sample and answer as :meth:`edge.ring.Finished.packed` packs them."""
+def _sample(data: bytes) -> tuple[int, Sample]:
+    """Frame and sample as :meth:`edge.ring.Taken.packed` packs them."""
     found, meta = arrays.unpack(data)
     inputs = {key: value for key, value in found.items() if "." not in key}
-    parts: dict[str, dict[str, Any]] = {"truth": {}, "outcome": {}}
-    for key, value in found.items():
-        kind, dot, name = key.partition(".")
-        if dot and kind in parts:
-            parts[kind][name] = value
-    return Sample(str(meta["name"]), inputs, parts["truth"]), parts["outcome"]
+    truth = {key.removeprefix("truth."): value for key, value in found.items() if key.startswith("truth.")}
+    return int(str(meta["frame"])), Sample(str(meta["name"]), inputs, truth)

@@ -23,7 +23,7 @@ from lab.runfolder import RunFolder
 from victims.base import Progress
 from wire.errors import InputError
 
-WHAT = ("wire", "attack")
+WHAT = ("wire", "attack", "page", "queue")
 MIN_ROUNDS = 3
 NO_DIFFERENCE = "no difference shown"
 
@@ -98,7 +98,10 @@ class Bench:
 
 def tell(bench: Bench, out: Console) -> None:
     """Print the comparisons, the facts and the gates."""
-    out.print("ratios within a round: median (smallest to largest); [same against same]", highlight=False)
+    if bench.comparisons:
+        out.print(
+            "ratios within a round: median (smallest to largest); [same against same]", markup=False, highlight=False
+        )
     for line in bench.comparisons:
         what = f"{line.case}, {line.ours} / {line.theirs}, {line.quantity}: {_span(line.ratio)}"
         said = f"{what} [{_span(line.null)}]: {line.ratio.verdict(line.null)}"

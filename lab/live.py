@@ -1,7 +1,7 @@
 """The live demo on one machine: edge, link, cloud, attacker and the page, until somebody stops it.
 
-The stream is a study's own (``demo-MODALITY``), in live mode, from a source that never ends. Another split point opens
-a new session in a folder of its own; the page stays where it is and goes on with it.
+The stream is a study's own (``demo-MODALITY``), in live mode, from a source that never ends. At another split point the
+edge opens a new session; the page stays where it is and goes on with it.
 """
 
 from __future__ import annotations
@@ -13,21 +13,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from lab.stream import Stream, StreamSettings
 from lab.studies.base import Settings
 from lab.studies.links import cells_of
 from lab.studies.registry import study as find
 from lab.supervisor import Role
 from victims.registry import victim
-from wire.control import ControlServer
 from wire.errors import InputError, RunError
 from wire.profiles import profile
 
 RATE_HZ = 2.0
+LOOP_FRAMES = 100
+"""Of a source that would never end: the edge goes round them, and makes each only once."""
+
 RECORD_GB = 0.25
-"""Bound on each of the three records of a session (edge, capture, reconstructions): the oldest segments go first."""
+"""Bound on each of the three records (edge, capture, reconstructions): the oldest segments go first."""
+
+SPOOL_MB = 64
+"""The link's ring for a listener that is down or slow: some 30 frames, and only the newest are wanted."""
+
+LOGS_GB = 0.01
+"""What the processes may have to say, and their role files; they are silent unless something is wrong."""
 
 PORTS = ("edge", "attacker", "link", "cloud")
 POLL_S = 0.2
@@ -37,18 +43,24 @@ Cut = Callable[[str], StreamSettings]
 
 
 class Session(Stream):
-    """One session of the live demo, its control ports where the page looks for them."""
+    """The processes of the live demo, ready for every split point that the study has.
 
-    def __init__(self, settings: StreamSettings, folder: Path, controls: Mapping[str, str]) -> None:
+    streams: the study's stream at each; the one of ``settings`` is where it begins.
+    """
+
+    def __init__(self, settings: StreamSettings, streams: Mapping[str, StreamSettings], folder: Path) -> None:
         super().__init__(settings, folder)
-        self._controls = controls
+        splits = list(streams)
+        self._more: dict[str, dict[str, Any]] = {
+            "edge": {"loop": True, "splits": splits},
+            "cloud": {"splits": splits},
+            "link": {"spool_mb": SPOOL_MB},
+        }
+        self._attacks = for_every_split(streams)
 
     def _role(self, name: str, module: str, config: dict[str, Any], *, restart: bool = True) -> Role:
-        if name in self._controls:
-            config = {**config, "control": self._controls[name]}
-        if name == "edge":
-            config = {**config, "loop": True}
-        return super()._role(name, module, config, restart=restart)
+        more = {"attacks": self._attacks} if "attacks" in config else self._more.get(name, {})
+        return super()._role(name, module, {**config, **more}, restart=restart)
 
     def controls(self) -> dict[str, str]:
         """Process -> its control port, ``HOST:PORT``, once all are up."""
@@ -56,45 +68,27 @@ class Session(Stream):
             role.wait_ready()
         return {name: str(role.config["control"]) for name, role in self.roles.items()}
 
-    def stop(self) -> None:
-        """Stop every process; an edge that was paused would wait for its next sample first."""
-        edge = self.roles.get("edge")
-        if edge is not None and edge.ready and edge.returncode is None:
-            with suppress(Exception):  # it may be down just now, and is stopped all the same
-                edge.settings(paused=False)
-        super().stop()
-
-
-class SplitWish(BaseModel):
-    """``PATCH /settings`` of the live demo's own port."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    split: str | None = None
-
 
 class Live:
     """``with Live(...) as live: live.run()``. :attr:`address` is the page's."""
 
     def __init__(self, split: str, cut: Cut, folder: Path, port: int = 0) -> None:
-        self._cut, self._folder = cut, folder
-        self._settings = live_settings(cut(split))
-        self._port = port
+        self._folder, self._port = folder, port
+        first = live_settings(cut(split))
+        self._streams = {split: first, **_others(first, cut)}
+        # Of a listener who knows the defense at one split point the card says so throughout.
+        aware = [s.knowledge for s in self._streams.values() if s.knowledge.defense == "aware"]
+        self._settings = replace(first, knowledge=(aware or [first.knowledge])[0])
         self._session: Session | None = None
         self._console: Role | None = None
-        self._control: ControlServer | None = None
-        self._controls: dict[str, str] = {}
-        self._wanted: str | None = None
-        self._opened = 0
-        self._changed = threading.Condition()
         self._over = threading.Event()
         self.address = ""
 
     def __enter__(self) -> Live:
         try:
-            self._open(self._settings)
-            self._control = ControlServer("lab", self._state, SplitWish, self._wish)
-            self._console = Role("console", "console", self._page(self._control.start()), self._folder / "roles")
+            self._session = Session(self._settings, self._streams, self._folder)
+            self._session.__enter__()
+            self._console = Role("console", "console", self._page(self._session.controls()), self._folder / "roles")
             self._console.start()
             self.address = f"http://127.0.0.1:{self._console.wait_ready()['port']}/"
         except BaseException:
@@ -107,8 +101,9 @@ class Live:
 
     @property
     def disk_gb(self) -> float:
-        """What one session may keep: three records and the link's spool, which is a quarter of a gigabyte."""
-        return 3 * self._settings.record_gb + 0.25
+        """What the folder may hold: three records, the link's spool and logs."""
+        # The listener's two records count binary gigabytes.
+        return self._settings.record_gb * (1 + 2 * (1 << 30) / 1e9) + SPOOL_MB * (1 << 20) / 1e9 + LOGS_GB
 
     @property
     def roles(self) -> dict[str, Role]:
@@ -116,18 +111,9 @@ class Live:
         found = dict(self._session.roles) if self._session else {}
         return found | ({"console": self._console} if self._console else {})
 
-    def run(self, on_session: Callable[[str], None] = lambda split: None) -> None:
-        """Until :meth:`end`: keep the processes up and open the sessions that the page asks for.
-
-        RunError when a process ends for good.
-        """
-        while not self._over.is_set():
-            with self._changed:
-                self._changed.wait_for(lambda: self._wanted is not None or self._over.is_set(), POLL_S)
-                wanted, self._wanted = self._wanted, None
-            if wanted is not None:
-                self._open(live_settings(self._cut(wanted)))
-                on_session(wanted)
+    def run(self) -> None:
+        """Until :meth:`end`. RunError when a process ends for good; one that only dies is brought back."""
+        while not self._over.wait(POLL_S):
             for name, role in self.roles.items():
                 if role.returncode is not None:
                     raise RunError(f"{name} ended with exit code {role.returncode}: {role.last_words()}")
@@ -136,62 +122,52 @@ class Live:
         """Let :meth:`run` return."""
         self._over.set()
 
-    def _open(self, settings: StreamSettings) -> None:
-        """Close the session there is and open one with these settings."""
-        if self._session is not None:
-            self._session.stop()
-        self._opened += 1
-        self._settings = settings
-        folder = self._folder / f"session-{self._opened}_{settings.split}"
-        self._session = Session(settings, folder, self._controls)
-        self._session.__enter__()
-        self._controls = self._session.controls()
-
-    def _page(self, port: int) -> dict[str, Any]:
+    def _page(self, controls: Mapping[str, str]) -> dict[str, Any]:
         s = self._settings
         chosen = victim(s.victim)
         learned = [attack.row for attack in s.attacks if attack.files]
         return {
             "listen": f"127.0.0.1:{self._port}",
-            **{name: self._controls[name] for name in PORTS},
-            "lab": f"127.0.0.1:{port}",
+            **{name: controls[name] for name in PORTS},
+            "others": {name: address for name, address in controls.items() if name not in PORTS},
             "victim": s.victim,
             "modality": chosen.modality,
             "split": s.split,
-            "splits": [split for split in chosen.splits if self._possible(split)],
+            "splits": [split for split in chosen.splits if split in self._streams],
             "settings": dict(s.victim_settings),
             "only_shown": True,
             "shown": learned[0] if learned else s.attacks[0].row if s.attacks else None,
             "seed": s.seed,
         }
 
-    def _possible(self, split: str) -> bool:
-        try:
-            self._cut(split)
-        except InputError:
-            return False
-        return True
-
-    def _state(self) -> dict[str, Any]:
-        return {"split": self._settings.split, "opening": self._wanted, "sessions": self._opened}
-
-    def _wish(self, wish: SplitWish) -> dict[str, Any]:
-        """Refuse what cannot be opened before anything is closed: the old session then goes on."""
-        if wish.split is None or wish.split == self._settings.split:
-            return self._state()
-        self._cut(wish.split)
-        with self._changed:
-            self._wanted = wish.split
-            self._changed.notify_all()
-        return self._state()
-
     def _stop(self) -> None:
         if self._console is not None:
             self._console.stop()
         if self._session is not None:
             self._session.stop()
-        if self._control is not None:
-            self._control.stop()
+
+
+def for_every_split(streams: Mapping[str, StreamSettings]) -> list[dict[str, Any]]:
+    """The attacks of all these streams as one listener's role file has them: a row each, its files by split point."""
+    rows: dict[str, dict[str, Any]] = {}
+    for split, stream in streams.items():
+        for attack in stream.attacks:
+            role = attack.role()
+            files = role.pop("files")
+            row = rows.setdefault(attack.row, role)
+            if files:
+                row.setdefault("splits", {})[split] = files
+    return list(rows.values())
+
+
+def _others(first: StreamSettings, cut: Cut) -> dict[str, StreamSettings]:
+    """The study's streams at the victim's other split points, where it has one."""
+    found = {}
+    for split in victim(first.victim).splits:
+        if split != first.split:
+            with suppress(InputError):
+                found[split] = live_settings(cut(split))
+    return found
 
 
 def live_settings(settings: StreamSettings) -> StreamSettings:
@@ -199,7 +175,7 @@ def live_settings(settings: StreamSettings) -> StreamSettings:
     return replace(
         settings,
         mode="live",
-        frames=0,
+        frames=LOOP_FRAMES if settings.source == "procedural" else 0,
         rate_hz=settings.rate_hz or RATE_HZ,
         record_gb=min(settings.record_gb, RECORD_GB),
         link=settings.link or profile("lan").role(),
@@ -209,9 +185,14 @@ def live_settings(settings: StreamSettings) -> StreamSettings:
 
 
 def demo_cut(study: str, settings: Settings) -> tuple[str, Cut]:
-    """A study's first split point, and its stream at any; InputError where the study has none there."""
+    """A study's first split point, and its stream at any; InputError where the study has none there.
+
+    Options that were not asked for are those that the study declares for live use.
+    """
+    chosen = find(study)
+    settings = replace(settings, options={**getattr(chosen, "live", {}), **settings.options})
 
     def cut(split: str) -> StreamSettings:
-        return cells_of(find(study), replace(settings, splits=(split,)))[0].stream
+        return cells_of(chosen, replace(settings, splits=(split,)))[0].stream
 
-    return cells_of(find(study), settings)[0].stream.split, cut
+    return cells_of(chosen, settings)[0].stream.split, cut

@@ -46,7 +46,7 @@ export class Camera {
     for (let i = 0; i < cloud.n; i++) { ranges[i] = Math.hypot(cloud.xyz[3 * i], cloud.xyz[3 * i + 1]); heights[i] = cloud.xyz[3 * i + 2]; }
     ranges.sort(); heights.sort();
     const reach = ranges[Math.floor(0.9 * (cloud.n - 1))] || 1;
-    this.home = { target: [0.52 * reach, 0, heights[Math.floor(cloud.n / 2)] + 0.03 * reach], distance: 0.72 * reach, azimuth: 0, elevation: 0.38 };
+    this.home = { target: [0.5 * reach, 0, heights[Math.floor(cloud.n / 2)] + 0.01 * reach], distance: 0.67 * reach, azimuth: 0, elevation: 0.36 };
     this.back();
   }
   turn(right, up) {

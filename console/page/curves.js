@@ -1,35 +1,42 @@
-/* The curves, drawn by plotly from the whole window each time: at most one drawing a second, and none out of sight. */
+/* The curves, drawn by plotly from the whole window each time: one at a time, when the page has nothing better to do,
+   none more often than it must be, and none out of sight. */
 
-const EVERY_MS = 1000;
+const EVERY_MS = 2000;
 const UTILITIES = 4;  // the first of those that can be had live; the report has them all
 const ATTACKS = ["#0b76c5", "#d55e00", "#009e73", "#b1599a", "#c29200", "#4fa6d5"];
 const STAGES = ["#8e99a8", "#0b76c5", "#d55e00", "#c29200", "#b1599a", "#009e73", "#6b5bb5", "#4fa6d5", "#b0603a"];
+const idle = (work) => (window.requestIdleCallback ? requestIdleCallback(work, { timeout: EVERY_MS }) : work());
 const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 export class Curves {
   constructor(ids) {
-    this.charts = ids.map((id) => ({ id, element: document.getElementById(id), seen: false, due: 0, timer: 0 }));
-    this.about = null; this.columns = null;
+    this.charts = ids.map((id) => ({ id, element: document.getElementById(id), seen: false, stale: true, due: 0 }));
+    this.about = null; this.columns = null; this.busy = false;
     const watcher = new IntersectionObserver((entries) => {
       for (const entry of entries) {
         const chart = this.charts.find((c) => c.element === entry.target);
         chart.seen = entry.isIntersecting;
-        if (chart.seen) this.soon(chart);
       }
+      this.soon();
     });
     for (const chart of this.charts) watcher.observe(chart.element);
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.all());
   }
   set(columns) { this.columns = columns; this.all(); }
-  all() { for (const chart of this.charts) if (chart.seen) this.soon(chart); }
-  soon(chart) {
-    if (chart.timer || document.hidden || !window.Plotly || !this.columns || !this.about) return;
-    chart.timer = setTimeout(async () => {
-      chart.due = performance.now() + EVERY_MS;
-      const { traces, axis, legend } = this[chart.id]();
-      await Plotly.react(chart.element, traces, this.layout(axis, legend), { displayModeBar: false, responsive: true });
-      chart.timer = 0;
-    }, Math.max(0, chart.due - performance.now()));
+  all() { for (const chart of this.charts) chart.stale = true; this.soon(); }
+  soon() {
+    if (this.busy || document.hidden || !window.Plotly || !this.columns || !this.about) return;
+    const next = this.charts.filter((chart) => chart.seen && chart.stale).sort((a, b) => a.due - b.due)[0];
+    if (!next) return;
+    this.busy = true;
+    setTimeout(() => idle(async () => {
+      next.stale = false;
+      next.due = performance.now() + EVERY_MS;
+      const { traces, axis, legend } = this[next.id]();
+      const drawn = Plotly.react(next.element, traces, this.layout(axis, legend), { displayModeBar: false, responsive: true });
+      await drawn.finally(() => { this.busy = false; });
+      this.soon();
+    }), Math.max(0, next.due - performance.now()));
   }
   layout(axis, legend = {}) {
     const line = { gridcolor: ink("--line"), zerolinecolor: ink("--line"), linecolor: ink("--line") };

@@ -19,7 +19,7 @@ const size = (n) => (n >= 1e6 ? `${(n / 1e6).toFixed(2)} MB` : `${(n / 1e3).toFi
 const span = (ms) => (ms < 1000 ? `${ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`);
 const rounded = (v) => (v === null || v === undefined ? "–" : Math.abs(v) < 10 ? v.toFixed(2) : v.toPrecision(3));
 const text = (id, words) => { const e = $(id); if (e.textContent !== words) e.textContent = words; };
-const note = (id, words) => { text(id, words); $(id).title = words; };
+const note = (id, words, more = "") => { text(id, words); $(id).title = more ? `${words} · ${more}` : words; };
 
 /* ---- pictures ---- */
 
@@ -27,7 +27,6 @@ function scale(view, picture) {
   const node = document.createElement("div"), bar = document.createElement("i");
   node.className = "scale";
   bar.style.background = `linear-gradient(90deg, ${view.stops.join(", ")})`;
-  node.title = view === views.truth ? "grey: beyond what crosses the wire" : "";
   node.append(`${picture.value_name} ${rounded(picture.span[0])}`, bar, rounded(picture.span[1]));
   return node;
 }
@@ -54,17 +53,15 @@ function show(panel, picture) {
   else { node.className = "words"; node.textContent = picture.text || "Nothing at all."; }
   element.replaceChildren(node);
 }
-function drawn(picture) {
-  if (picture.kind !== "points") return "";
-  return picture.shown < picture.total ? `${count(picture.total)} points, ${count(picture.shown)} drawn` : `${count(picture.total)} points`;
-}
+const points = (picture) => (picture.kind === "points" ? `${count(picture.total)} points` : "");
+const drawn = (picture) => (picture.kind === "points" && picture.shown < picture.total ? `${count(picture.shown)} of them drawn` : "");
 const joined = (...parts) => parts.filter(Boolean).join(" · ");
 
 function panel(name, item) {
   frames[name] = item.frame;
   show(name, item.picture);
   $(name).dataset.frame = item.frame;
-  if (name === "truth") { note("truth-note", joined(`frame ${item.frame}`, drawn(item.picture))); $("truth").dataset.age = item.age_ms.toFixed(0); }
+  if (name === "truth") { note("truth-note", joined(`frame ${item.frame}`, points(item.picture), reach && item.picture.kind === "points" ? "grey: too far to be sent" : ""), drawn(item.picture)); $("truth").dataset.age = item.age_ms.toFixed(0); }
   if (name === "reconstruction") now.rebuilt = item;
   if (name === "payload") now.payload = item;
   notes();
@@ -73,12 +70,12 @@ function notes() {
   const { payload, wire, rebuilt } = now;
   if (payload) {
     const mark = wire && wire.frame === payload.frame ? `fingerprint ${wire.digest}` : "";
-    note("payload-note", joined(`frame ${payload.frame}`, `${size(payload.bytes)} of ${payload.role}`, mark, drawn(payload.picture)));
+    note("payload-note", joined(`frame ${payload.frame}`, `${size(payload.bytes)} of ${payload.role}`, mark), joined(points(payload.picture), drawn(payload.picture)));
   }
   if (rebuilt) {
     const behind = frames.truth > rebuilt.frame;
     $("reconstruction").classList.toggle("old", behind);
-    note("reconstruction-note", joined(`frame ${rebuilt.frame}`, `${rebuilt.attack}`, `${span(rebuilt.lag_ms)} after the last byte`, behind ? "the last one made" : drawn(rebuilt.picture)));
+    note("reconstruction-note", joined(`frame ${rebuilt.frame}`, behind ? "the last one made" : points(rebuilt.picture), `${span(rebuilt.lag_ms)} after the last byte`), joined(rebuilt.attack, drawn(rebuilt.picture)));
   }
 }
 
@@ -96,7 +93,7 @@ function meter() {
   $("meter-floor").hidden = !best;
   if (best) $("meter-floor").style.left = share(best[1]);
   const floor = best ? ` Dashed: the floor, ${rounded(best[1])}, which needs no learning at all (${best[0]}).` : "";
-  text("meter-text", value === undefined ? "Nothing is scored yet." : `How much the listener has: ${metric.title} ${rounded(value)} (frame ${scores[status.shown].frame}).${floor}`);
+  text("meter-text", value === undefined ? "Nothing is scored yet." : `How much of it the listener has: ${rounded(value)} (${metric.title}, frame ${scores[status.shown].frame}).${floor}`);
   $("meter-text").title = metric.definition;
   const more = value === undefined ? [] : about.key.filter((name) => name !== about.headline).map((name) => `${about.metrics[name].title} ${rounded(scores[status.shown].values[name])}`);
   text("meter-more", more.join(" · "));
@@ -105,8 +102,8 @@ function meter() {
 }
 function lead() {
   const { about } = now;
-  const who = about.sees.replace(/^./, (c) => c.toUpperCase());
-  text("lead", `${who} sees the first picture; only the second leaves it, for a network in the cloud; and somebody who merely listens on the line rebuilds the third. Turn up the noise: what does it hide, and what not?`);
+  text("lead", `Split computing: ${about.sees} sees the first picture; only what the first layers of a network make of it, the second, crosses the wire to the cloud; and somebody who merely listens rebuilds the third. Turn up the noise: what does it hide?`);
+  text("truth-title", `What ${about.sees} sees`);
   text("cut", `live · the network ${about.victim.toUpperCase()}, cut at ${about.split}`);
   text("privacy-note", `${about.metrics[about.headline].title}; ${about.metrics[about.headline].better === "lower" ? "higher" : "lower"} is more private`);
   $("report").hidden = !about.report;
@@ -115,6 +112,10 @@ function counts() {
   const { status } = now, c = status.counts;
   text("counts", joined(`${count(c.sent)} frames sent`, `${count(c.answered)} answered`, c.failed ? `${count(c.failed)} failed` : "", `${count(c.dropped)} dropped at the edge`, `${count(c.captured)} captured`, `${count(c.missed)} missed`,
     `${count(c.inverted)} inversions`, `${count(c.overtaken)} overtaken in the listener's queue`, `${count(last.replaced)} updates overtaken on the way to this page`, `${status.pages} page${status.pages === 1 ? "" : "s"} open`));
+}
+function processes() {
+  const told = Object.entries(now.status.processes).map(([name, p]) => `${name === "attacker" ? "listener" : name}${p.up ? "" : " (down)"}`);
+  text("processes", `Processes: ${told.join(", ")}`);
 }
 function card() {
   const { knowledge } = now.status, list = $("knowledge");
@@ -136,17 +137,20 @@ function card() {
 
 /* ---- what is not as it should be ---- */
 
+const called = (name) => (name === "attacker" ? "the listener (attacker)" : `the ${name}`);
 function banner() {
   const { status } = now, silent = (performance.now() - last.heard) / 1000;
   let words = "";
   if (silent * 1000 > STALE_MS) words = `Nothing heard from the console for ${silent.toFixed(0)} s: what you see is old. Trying again.`;
   else if (status) {
-    const gone = Object.entries(status.processes).filter(([, p]) => !p.up).map(([name, p]) => `the ${name === "attacker" ? "listener (attacker)" : name} is down for ${p.for_s.toFixed(0)} s`);
+    const gone = Object.entries(status.processes).filter(([, p]) => !p.up).map(([name, p]) => `${called(name)} is down for ${p.for_s.toFixed(0)} s${p.why ? ` (${p.why})` : ""}`);
     if (gone.length) words = `${gone.join("; ")}. The page goes on when it is back.`.replace(/^./, (c) => c.toUpperCase());
     else if (status.paused) words = "Paused. Step lets one frame through.";
     else if (status.silent_s * 1000 > STALE_MS + 1000 / (status.rate_hz || 1000)) words = `No frame for ${status.silent_s.toFixed(0)} s: what you see is old.`;
     else if (status.listener.encrypted_bytes) words = "The line is encrypted (TLS): this listener has sizes and times only.";
     else if (status.listener.paused) words = "The listener is paused: it captures, and rebuilds nothing.";
+    else if (status.listener.why) words = `The listener says: ${status.listener.why}`;
+    else if (status.refused) words = `The session stays as it is: ${status.refused}`;
     else if (status.trouble) words = `Something could not be shown: ${status.trouble}`;
   }
   $("banner").hidden = !words;
@@ -209,7 +213,7 @@ function knobs() {
   choices($("shown"), status.attacks);
   if (status.shown) set("shown", status.shown);
   $("split-label").hidden = !about.splits.length;
-  if (about.splits.length) { choices($("split"), about.splits); set("split", status.split); }
+  if (about.splits.length) { choices($("split"), about.splits); set("split", status.opening || status.split); }
   for (const [id, on, words] of [["pause", status.paused, ["Pause", "Go on"]], ["listener", status.listener.paused, ["Pause listener", "Let it listen"]]]) {
     $(id).setAttribute("aria-pressed", on); text(id, words[on ? 1 : 0]);
   }
@@ -240,7 +244,7 @@ document.addEventListener("keydown", (event) => {
 
 const takes = {
   about(v) { if (now.about && now.about.split !== v.split) fitted = null; now.about = curves.about = v; lead(); },
-  status(v) { now.status = v; knobs(); meter(); counts(); card(); banner(); },
+  status(v) { now.status = v; knobs(); meter(); counts(); processes(); card(); banner(); },
   wire(v) { now.wire = v; document.body.dataset.digest = v.digest; document.body.dataset.captured = v.frame; notes(); },
   scores(v) { now.scores = v; meter(); },
   utility(v) { now.utility = v; text("utility-note", `of the victim, over its last ${v.frames} frame${v.frames === 1 ? "" : "s"} under this defense`); },
@@ -250,9 +254,37 @@ const takes = {
   reconstruction: (v) => panel("reconstruction", v),
   beat(v) { last.replaced = v.replaced; },
 };
+/* What came is put on the page once before each drawing of the screen, in the order in which it came; what was overtaken
+   by then is never even read. Nothing is drawn, and little is kept, while nobody looks. */
+const waiting = new Map();
+let asked = 0;
+function come(key, data) {
+  last.heard = performance.now();
+  waiting.set(key, { data, heard: last.heard });
+  asked ||= requestAnimationFrame(put);
+}
+function put() {
+  asked = 0;
+  const came = [...waiting], marks = [];
+  waiting.clear();
+  for (const [key, { data, heard }] of came) {
+    const value = JSON.parse(data);
+    takes[key](value);
+    const frame = key === "scores" ? value[now.status?.shown]?.frame : value.frame;
+    if (typeof frame === "number") marks.push({ key, frame, heard, told_ns: value.told_ns });
+  }
+  // A task that is queued while a frame is made runs after that frame has gone to the screen.
+  setTimeout(() => { for (const mark of marks) told({ ...mark, drawn: performance.now() }); }, 0);
+}
+/* When which frame was heard of and drawn, the newest last: what `eavesplit bench page` reads. Milliseconds of this page's
+   own clock. */
+const shown = [];
+function told(mark) { shown.push(mark); if (shown.length > 600) shown.splice(0, 300); }
+window.eavesplit = { shown };
+
 function listen() {
   const source = new EventSource("/events");
-  for (const [key, take] of Object.entries(takes)) source.addEventListener(key, (event) => { last.heard = performance.now(); take(JSON.parse(event.data)); });
+  for (const key of Object.keys(takes)) source.addEventListener(key, (event) => come(key, event.data));
   // A browser gives up for good when it is answered by something that is no event stream (a proxy's error page).
   source.onerror = () => { if (source.readyState === EventSource.CLOSED) setTimeout(listen, 1000); };
 }

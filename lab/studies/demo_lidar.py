@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from defenses.registry import build
 from lab.cell import run_cell
@@ -33,9 +34,11 @@ class DemoLidar:
     name = "demo-lidar"
     summary = "the main job: procedural streets, conv3.0, feature noise; truth beside what the listener rebuilt"
     source = ""
+    live: Mapping[str, Any] = {"strength": 0.0, "preset": "near"}
+    """Options of the live demo: twice a second, head, tail, inversion, scores and page share two cores."""
 
     def cells(self, settings: Settings) -> Sequence[Cell]:
-        """One cell; ``options``: ``defense``, ``strength``."""
+        """One cell; ``options``: ``defense``, ``strength``, ``preset``, ``frames_per_street``."""
         split = settings.splits[0] if settings.splits else SPLIT
         if split not in DEPTHS:
             raise InputError(f"--split {split!r}: no attack is trained for it; there are: {', '.join(DEPTHS)}")
@@ -50,10 +53,10 @@ class DemoLidar:
             victim="second",
             split=split,
             victim_settings={
-                "preset": "street",
+                "preset": str(settings.options.get("preset", "street")),
                 "weights": "shipped",
                 "view": VIEW,
-                "frames_per_street": FRAMES_PER_STREET,
+                "frames_per_street": int(settings.options.get("frames_per_street", FRAMES_PER_STREET)),
             },
             attacks=attacks,
             knowledge=knowledge(defense, defense_settings, attacks),

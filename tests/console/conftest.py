@@ -25,7 +25,7 @@ from console.app import Console
 from console.config import ConsoleConfig
 from defenses.registry import build, names
 from edge.config import DefenseChoice, EdgeSettings
-from edge.ring import Finished, Ring
+from edge.ring import Finished, Ring, Taken
 from edge.service import EdgeControl
 from victims.base import Sample
 from wire.control import ControlServer
@@ -208,6 +208,7 @@ class Stage:
         frame, self.edge.next_frame = self.edge.next_frame, self.edge.next_frame + 1
         sample, payload, rebuilt = self.scene(frame, self.edge.strength)
         now = time.monotonic_ns()
+        self.edge.ring.take(Taken(frame, sample, now))
         if self.listener is not None:
             self.listener.captured += 1
             part = CapturedPart("up", 0, 0, 1, payload, now, now)
@@ -241,3 +242,9 @@ def stage(tmp_path: Any) -> Iterator[Stage]:
     made = Stage(tmp_path)
     yield made
     made.stop()
+
+
+@pytest.fixture
+def stage_at() -> Callable[[Any, float], Stage]:
+    """``stage_at(folder, seconds)``: a stage with a frame every so often, to be stopped by who asked for it."""
+    return lambda folder, every_s: Stage(folder, every_s=every_s)

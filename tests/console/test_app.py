@@ -93,7 +93,6 @@ def test_the_knob_reaches_the_edge_and_both_pages_see_it(stage: Any) -> None:
         ({"link": {"profile": "pigeon"}}, "'pigeon' does not exist; there are: lan"),
         ({"link": {"rate_mbps": -1}}, "rate_mbps"),
         ({"shown": "magic"}, "'magic' does not run here; there are: concretizer, coordinates"),
-        ({"split": "conv4.0"}, "given no lab"),
         ({"volume": 11}, "volume: no such setting"),
         ({}, "nothing to change"),
     ],

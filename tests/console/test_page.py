@@ -183,3 +183,34 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(stage: Any, browser: Any, s
     assert box is not None
     assert box["y"] + box["height"] <= 844  # the knob is at hand without scrolling
     context.close()
+
+
+def test_the_page_notes_when_it_heard_of_and_drew_each_frame(stage: Any, page: Page) -> None:
+    stage.start()
+    visit(page, stage.url)
+    page.wait_for_function("() => eavesplit.shown.filter((mark) => mark.key === 'reconstruction').length > 5")
+    marks = page.evaluate("() => eavesplit.shown")
+    assert {"truth", "payload", "reconstruction", "wire", "scores"} <= {mark["key"] for mark in marks}
+    assert all(mark["heard"] <= mark["drawn"] for mark in marks)
+    for key in ("truth", "payload", "reconstruction"):
+        of_it = [mark for mark in marks if mark["key"] == key]
+        assert [mark["frame"] for mark in of_it] == sorted({mark["frame"] for mark in of_it})
+        assert [mark["told_ns"] for mark in of_it] == sorted(mark["told_ns"] for mark in of_it)
+
+
+def test_the_browsers_memory_does_not_grow_with_the_frames(tmp_path: Any, stage_at: Any, page: Page) -> None:
+    """The soak test's short version: after the curves' window is full, four times as many frames hold no more."""
+    stage = stage_at(tmp_path, 0.03).start(window=20)
+    try:
+        visit(page, stage.url)
+        session = page.context.new_cdp_session(page)
+
+        def heap_mb(frame: int) -> float:
+            page.wait_for_function("f => Number(document.getElementById('truth').dataset.frame) > f", arg=frame)
+            session.send("HeapProfiler.collectGarbage")
+            return float(session.send("Runtime.getHeapUsage")["usedSize"]) / 1e6
+
+        before, after = heap_mb(100), heap_mb(400)
+        assert after - before < 1.0, (before, after)  # one frame's pictures are a tenth of that
+    finally:
+        stage.stop()

@@ -53,6 +53,30 @@ def test_without_a_listener_the_stream_goes_on_and_the_last_reconstruction_stays
     assert pairing.choose(PATIENCE_S + 0.1, True) == {"truth": "truth-2", "payload": "payload-2"}
 
 
+def test_a_truth_waits_for_its_payload_as_long_as_payloads_come() -> None:
+    pairing = Pairing()
+    feed(pairing, 0, 0.0, "truth")
+    assert pairing.choose(0.0, True) == {"truth": "truth-0"}  # none has ever come: nothing to wait for
+    feed(pairing, 0, 0.2, "payload")
+    assert pairing.choose(0.2, True) == {"payload": "payload-0"}
+    feed(pairing, 1, 0.5, "truth")
+    assert pairing.choose(0.5, True) == {}
+    feed(pairing, 1, 0.7, "payload")
+    assert pairing.choose(0.7, True) == {"truth": "truth-1", "payload": "payload-1"}
+    feed(pairing, 2, 1.0, "truth")
+    assert pairing.choose(0.7 + PATIENCE_S, True) == {"truth": "truth-2"}
+
+
+def test_on_a_slow_line_the_patience_is_longer() -> None:
+    pairing = Pairing()
+    for frame, now in ((0, 0.0), (1, 3.0)):
+        feed(pairing, frame, now, "truth", "payload")
+        pairing.choose(now, True)
+    feed(pairing, 2, 3.5, "truth")
+    assert pairing.choose(3.0 + PATIENCE_S + 0.5, True) == {}  # the last two were 3 s apart
+    assert pairing.choose(3.0 + 6.1, True) == {"truth": "truth-2"}
+
+
 def test_another_attack_begins_with_its_own_first_reconstruction() -> None:
     pairing = Pairing()
     feed(pairing, 5, 0.0, "truth", "payload", "reconstruction")

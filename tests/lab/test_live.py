@@ -1,5 +1,6 @@
-"""The live demo over real processes: the page's knob reaches the line, killed processes come back, and another split
-opens a new session."""
+"""The live demo over real processes: the page's knob reaches the line, and another split opens a new session.
+
+What a browser shows of it, and after kills, is in ``test_live_page.py``."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ import httpx
 import pytest
 
 from attacker.knowledge import KnowledgeCard
-from lab.live import Live, demo_cut
+from lab.live import Live, demo_cut, for_every_split
 from lab.stream import AttackChoice, StreamSettings
 from lab.studies.base import Settings
 from wire.errors import InputError, RunError
@@ -58,22 +59,20 @@ def until(live: Live, true: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         time.sleep(0.1)
 
 
-def test_the_knob_the_kills_and_another_split(live: Live) -> None:
+def test_the_knob_and_another_split(live: Live) -> None:
     first = until(live, lambda s: "coordinates" in s["scores"])
     assert first["status"]["link"]["up"]["rate_mbps"] == 941.0
     wish = {"defense": {"name": "feature_centric", "settings": {"strength": 2.0}}}
     answer = httpx.patch(f"{live.address}settings", json=wish, timeout=30).json()
     assert answer["defense"]["segment"] == 1
     until(live, lambda s: s["wire"]["frame"] >= answer["defense"]["first_frame"])
-    for name in ("attacker", "edge"):
-        before = until(live, lambda s: True)["wire"]["frame"]
-        live.roles[name].kill()
-        until(live, lambda s, name=name: not s["status"]["processes"][name]["up"])
-        until(live, lambda s, before=before: s["wire"]["frame"] > before + 1)
     scored = until(live, lambda s: True)["wire"]["frame"]
     until(live, lambda s: s["scores"]["coordinates"]["frame"] > scored)
     refused = httpx.patch(f"{live.address}settings", json={"split": "conv2.0"}, timeout=30)
-    assert (refused.status_code, refused.json()["error"]) == (422, "lab: split 'conv2.0': no weights for it")
+    assert (refused.status_code, refused.json()["error"]) == (
+        422,
+        "edge: split 'conv2.0' is not offered here; there are: conv3.0, conv4.0",
+    )
     assert httpx.patch(f"{live.address}settings", json={"split": "conv3.0"}, timeout=30).status_code == 200
     there = until(live, lambda s: s["status"]["split"] == "conv3.0" and "coordinates" in s["scores"])
     assert (there["about"]["split"], there["about"]["splits"]) == ("conv3.0", ["conv3.0", "conv4.0"])
@@ -86,6 +85,19 @@ def test_a_port_in_use_is_one_line_and_nothing_stays_running(tmp_path: Path) -> 
         with pytest.raises(RunError, match=rf"cannot listen on 127\.0\.0\.1:{port}: Address already in use"), failing:
             pass
     assert all(role.returncode is not None for role in failing.roles.values())
+
+
+def test_one_listener_is_ready_for_every_split_point() -> None:
+    _, streams = demo_cut("demo-lidar", Settings(options={"strength": 0.0}))
+    told = for_every_split({split: streams(split) for split in ("conv3.0", "conv4.0")})
+    rows = {row["label"]: row.get("splits", {}) for row in told}
+    assert {name: list(splits) for name, splits in rows.items()} == {
+        "coordinates": [],
+        "concretizer": ["conv3.0", "conv4.0"],
+        "concretizer-aware": ["conv3.0"],
+    }
+    for splits in rows.values():
+        assert all(path.stem.endswith(split) for split, files in splits.items() for path in files.values())
 
 
 def test_a_demo_study_tells_its_split_points() -> None:
