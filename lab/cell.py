@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from lab import link_probe
 from lab.metrics.base import Scorer, scorer
-from lab.recorded import calibration, captured_frames, defended
+from lab.parts import Parts
+from lab.recorded import calibration, captured_frames, defended, outcomes
 from lab.runfolder import RunFolder
-from lab.scores import score_run
+from lab.scores import Scores, score_run
 from lab.stream import Stream, StreamResult, StreamSettings
 from lab.studies.base import Cell, CellResult
 from lab.summary import Listener, count_frames, recorded_sender, summarize_run
@@ -24,8 +27,14 @@ STREAM_SHARE = 0.85
 """Part of a cell's progress bar that streaming takes; scoring takes the rest."""
 
 
-def run_cell(study: str, cell: Cell, folder: RunFolder, progress: Progress) -> CellResult:
-    """Run or finish one cell in its folder. A cell with a summary is returned as it is."""
+def run_cell(
+    study: str, cell: Cell, folder: RunFolder, progress: Progress, part: Callable[[Scores], Parts] | None = None
+) -> CellResult:
+    """Run or finish one cell in its folder. A cell with a summary is returned as it is.
+
+    part: which of the scored frames the summary sums up by themselves. RunError when the cell's reference was not run
+    before it.
+    """
     settings = cell.stream
     if folder.finished:
         return CellResult(cell, folder.path, folder.read_summary())
@@ -72,6 +81,7 @@ def run_cell(study: str, cell: Cell, folder: RunFolder, progress: Progress) -> C
         "title": cell.title,
         "columns": dict(cell.columns),
         "processes": streamed["processes"],
+        "heard": {"encrypted_bytes": int(heard.get("encrypted_bytes", 0)), "why": heard.get("why")},
     }
     before = folder.path / "link.json"
     summary = summarize_run(
@@ -81,11 +91,23 @@ def run_cell(study: str, cell: Cell, folder: RunFolder, progress: Progress) -> C
         frames,
         described,
         seed=settings.seed,
+        references=_references(cell, folder),
+        parts=part(scores) if part else None,
         link_measured=json.loads(before.read_text()) if before.exists() else None,
     )
     folder.write_summary(summary)
     progress(1.0, 1.0, cell.title)
     return CellResult(cell, folder.path, summary)
+
+
+def _references(cell: Cell, folder: RunFolder) -> dict[int, Mapping[str, np.ndarray]] | None:
+    """The answers of the undefended victim to the same frames; None where the study has no such cell."""
+    if not cell.reference:
+        return None
+    edge = (folder if cell.reference == cell.id else RunFolder(folder.path.parent / cell.reference)).edge
+    if not edge.is_dir():
+        raise RunError(f"{folder.name}: its reference {cell.reference} has not run; the study must run it first")
+    return dict(outcomes(edge))
 
 
 def _listener(folder: RunFolder, heard: Mapping[str, Any]) -> Listener:

@@ -47,6 +47,8 @@ Record = Annotated[str, typer.Option(help="What is kept: full, features, heads o
 RecordGb = Annotated[float, typer.Option("--record-gb", min=0.01, help="Bound on what is kept; the oldest goes first.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A study's own setting, KEY=VALUE (repeatable).")]
 Link = Annotated[str, typer.Option("--link", help="lan, wifi, 5g, lte, satellite, or rate_mbps=8,delay_ms=20.")]
+Redis = Annotated[str, typer.Option("--redis", help="URL of a Redis server: worker processes invert through it.")]
+Workers = Annotated[int, typer.Option("--workers", min=0, max=64, help="How many invert. Default: the study's number.")]
 Tls = Annotated[bool, typer.Option("--tls", help="Encrypt edge to cloud: a wire listener sees sizes and times only.")]
 
 
@@ -64,6 +66,8 @@ def demo(
     device: Device = "auto",
     tls: Tls = False,
     link: Link = "",
+    redis: Redis = "",
+    workers: Workers = 0,
     resume: Resume = None,
     live: Annotated[bool, typer.Option("--live", help="Stream without end and open a page to watch and turn.")] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the live page; 0: any free one.")] = 8750,
@@ -82,10 +86,12 @@ def demo(
         if resume is not None:
             raise InputError("--resume and --live exclude each other: a live stream has no end to reach")
         options = {"strength": 0.0, **options}
-        settings = _settings("quick", data, frames, seed, split, device, "full", 2.0, tls, options, link)
+        settings = _settings(
+            "quick", data, frames, seed, split, device, "full", 2.0, tls, options, link, redis, workers
+        )
         _live("demo-lidar", settings, port, screenshot)
         return
-    settings = _settings("quick", data, frames, seed, split, device, "full", 2.0, tls, options, link)
+    settings = _settings("quick", data, frames, seed, split, device, "full", 2.0, tls, options, link, redis, workers)
     _execute("demo-lidar", resume, settings)
 
 
@@ -102,6 +108,8 @@ def run(
     record_gb: RecordGb = 2.0,
     tls: Tls = False,
     link: Link = "",
+    redis: Redis = "",
+    workers: Workers = 0,
     setting: Set = None,
     resume: Resume = None,
 ) -> None:
@@ -109,7 +117,10 @@ def run(
 
     Example: eavesplit run concretizer --data path/to/kitti --split conv3.0
     """
-    settings = _settings(profile, data, frames, seed, split, device, record, record_gb, tls, _pairs(setting), link)
+    options = _pairs(setting)
+    settings = _settings(
+        profile, data, frames, seed, split, device, record, record_gb, tls, options, link, redis, workers
+    )
     _execute(study, resume, settings)
 
 
@@ -187,15 +198,14 @@ def attack(
 
 
 @app.command()
-def report(folders: Annotated[list[Path], typer.Argument(help="Run folders.")]) -> None:
-    """Write report.html anew from what a run recorded; several runs are told side by side.
+def report(folders: Annotated[list[Path], typer.Argument(help="Folders of runs or sweeps.")]) -> None:
+    """Write report.html anew from what a run or a sweep recorded; several runs get one page, side by side.
 
-    Example: eavesplit report runs/2026-11-21T10-04-11_demo-lidar
+    Example: eavesplit report runs/2026-11-21T10-04-11_demo-lidar runs/2026-11-21T10-31-50_demo-lidar
     """
-    from lab.telling import tell
+    from lab.comparing import report as told
 
-    for made in tell(folders):
-        out.print(str(made), soft_wrap=True)
+    out.print(str(told(folders)), soft_wrap=True)
 
 
 @app.command("list")
@@ -263,9 +273,11 @@ def doctor() -> None:
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="wire or attack.")],
+    what: Annotated[str, typer.Argument(help="wire, attack, page or queue.")],
     rounds: Annotated[int, typer.Option(min=3, help="Interleaved rounds, after one that warms up.")] = 7,
     split: Split = None,
+    redis: Annotated[str, typer.Option("--redis", help="bench queue: URL of a server. Default: one of its own.")] = "",
+    workers: Annotated[int, typer.Option(min=1, max=64, help="bench queue: the most worker processes.")] = 2,
 ) -> None:
     """Measure in paired rounds: ratios with their range, beside a comparison of the same against the same.
 
@@ -277,13 +289,23 @@ def bench(
 
     if what not in WHAT:
         raise InputError(f"bench {what!r} does not exist; there are: {', '.join(WHAT)}")
-    if what == "wire" and split:
-        raise InputError("bench wire --split: the wire knows no split points; accepted with bench attack")
+    if what in ("wire", "queue") and split:
+        raise InputError(f"bench {what} --split: there is none to choose; accepted with bench attack and bench page")
+    if what != "queue" and redis:
+        raise InputError(f"bench {what} --redis: nothing goes through Redis; accepted with bench queue")
     with bar() as progress:
         if what == "wire":
             from lab.bench_wire import bench_wire
 
             found = bench_wire(rounds, progress)
+        elif what == "queue":
+            from lab.bench_queue import bench_queue
+
+            found = bench_queue(rounds, progress, workers=workers, redis=_redis(redis))
+        elif what == "page":
+            from lab.bench_page import bench_page
+
+            found = bench_page(rounds, progress, split=split[0] if split else None)
         else:
             from lab.bench_attack import bench_attack
 
@@ -294,7 +316,7 @@ def bench(
 
 @app.command()
 def serve(
-    role: Annotated[str, typer.Argument(help="edge, link, cloud, attacker or console.")],
+    role: Annotated[str, typer.Argument(help="edge, link, cloud, attacker, worker or console.")],
     config: Annotated[Path, typer.Option(help="The role file (TOML).")],
 ) -> None:
     """Run one process of a stream on its own, as compose files and other machines do.
@@ -304,6 +326,7 @@ def serve(
     import os
 
     modules = {"edge": "edge", "link": "wire.relay", "cloud": "cloud", "attacker": "attacker", "console": "console"}
+    modules["worker"] = "attacker.work"
     if role not in modules:
         raise InputError(f"role {role!r} does not exist; there are: {', '.join(modules)}")
     os.execv(sys.executable, [sys.executable, "-m", modules[role], "--config", str(config)])
@@ -321,6 +344,8 @@ def _settings(
     tls: bool,
     options: dict[str, Any],
     link: str = "",
+    redis: str = "",
+    workers: int = 0,
 ) -> Any:
     from lab.studies.base import Settings
     from lab.studies.links import parse_link
@@ -345,6 +370,8 @@ def _settings(
         record_gb=record_gb,
         tls=tls,
         link=parse_link(link),
+        redis=_redis(redis),
+        workers=workers,
         options=options,
     )
 
@@ -359,6 +386,20 @@ def _device(device: str) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: torch finds no GPU here; accepted: cpu (see `eavesplit doctor`)")
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _redis(url: str) -> str:
+    """The URL as it may be written down; a password goes on in the environment of this command's processes."""
+    import os
+
+    from attacker.redis_address import URL_VARIABLE, parse
+
+    if not url:
+        return ""
+    address = parse(url, "--redis")
+    if address.password is not None:
+        os.environ[URL_VARIABLE] = url
+    return address.shown
 
 
 def _pairs(settings: list[str] | None) -> dict[str, Any]:
@@ -402,9 +443,9 @@ def _live(study: str, settings: Any, port: int, screenshot: Path | None) -> None
             out.print(str(photograph(live.address, screenshot)))
             return
         signal.signal(signal.SIGTERM, lambda *_: live.end())  # as Ctrl-C: everything is stopped in order
-        out.print(f"{folder.path}: at most {live.disk_gb:g} GB; Ctrl-C ends it")
+        out.print(f"{folder.path}: at most {live.disk_gb:.1f} GB; Ctrl-C ends it")
         out.print(live.address)
-        live.run(lambda split: out.print(f"a new session, cut at {split}"))
+        live.run()
 
 
 def main() -> None:

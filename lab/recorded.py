@@ -3,10 +3,11 @@ listener."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,15 @@ def truths(folder: Path) -> Iterator[tuple[int, Sample]]:
         yield frame, Sample(str(meta.get("name", frame)), inputs, truth, rest)
 
 
+def sample_digests(folder: Path) -> dict[int, str]:
+    """Frame -> digest of its sample, as the edge recorded it: two runs saw the same scan where these are equal."""
+    found: dict[int, str] = {}
+    for item in _topic(folder, "sample") if folder.is_dir() else ():
+        meta = arrays.unpack(item.data)[1]
+        found.setdefault(_whole(meta, "frame", folder), str(meta.get("digest", "")))
+    return found
+
+
 def outcomes(folder: Path) -> Iterator[tuple[int, Mapping[str, np.ndarray]]]:
     """Frame and arrays of every answer the edge got."""
     for item in _topic(folder, "outcome"):
@@ -70,6 +80,48 @@ def stages(folder: Path) -> dict[int, dict[str, Any]]:
         row = item.json()
         rows[_whole(row, "frame", folder)] = row
     return rows
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a stream under one defense. settings: as the edge was given them; a live swap begins another."""
+
+    number: int = 0
+    defense: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """``feature_centric strength=0.5``."""
+        return " ".join([self.defense, *(f"{key}={value}" for key, value in self.settings.items())])
+
+
+def segments(folder: Path) -> dict[int, Segment]:
+    """Frame -> the segment that it left the edge in, from the edge's record and the table beside it.
+
+    A record from before there was such a table names no defenses.
+    """
+    path = folder / "segments.json"
+    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    named = {int(number): Segment(int(number), d["name"], d["settings"]) for number, d in told.items()}
+    numbers = {frame: _whole(row, "segment", folder) for frame, row in stages(folder).items() if "segment" in row}
+    return {frame: named.get(number, Segment(number)) for frame, number in numbers.items()}
+
+
+def payload_digests(folder: Path) -> dict[int, str]:
+    """Frame -> SHA-256 over the tensors' bytes of everything that left the edge for it, as the listener captured it.
+
+    Two captures of the same payloads have the same digests, wherever and over whatever link they were heard.
+    """
+    hashes: dict[int, dict[tuple[int, int], bytes]] = {}
+    for item in _topic(folder, "transfer/up") if folder.is_dir() else ():
+        head, data = decode(item.data)
+        place = (head.header.turn, head.header.part)
+        hashes.setdefault(head.header.exchange, {})[place] = hashlib.sha256(data).digest()
+    return {
+        frame: hashlib.sha256(b"".join(parts[place] for place in sorted(parts))).hexdigest()
+        for frame, parts in hashes.items()
+    }
 
 
 def reconstructions(folder: Path, attack: str | None = None) -> Iterator[Rebuilt]:
@@ -99,10 +151,23 @@ def calibration(folder: Path) -> dict[str, Any]:
 
 
 def defended(folder: Path) -> dict[str, float]:
-    """Means over frames of what the defense recorded about itself (deviation, sites, energy, bytes)."""
-    found: dict[str, list[float]] = {}
+    """Means over frames of what the defense recorded about itself: deviation, sites, energy, bytes."""
+    return _means(item.json() for item in _topic(folder, "defended"))
+
+
+def defended_by_segment(folder: Path) -> dict[int, dict[str, float]]:
+    """The same for each segment by itself."""
+    rows: dict[int, list[Mapping[str, Any]]] = {}
     for item in _topic(folder, "defended"):
-        for key, value in item.json().items():
+        row = item.json()
+        rows.setdefault(_whole(row, "segment", folder), []).append(row)
+    return {number: _means(found) for number, found in rows.items()}
+
+
+def _means(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        for key, value in row.items():
             if key not in ("frame", "segment") and isinstance(value, int | float) and not isinstance(value, bool):
                 found.setdefault(key, []).append(float(value))
     return {key: float(np.mean(values)) for key, values in found.items()}

@@ -216,6 +216,8 @@ def _sheets(
     with_paper = [(cell.title, cell.summary, cell.paper) for cell in cells]
     key = [declared[name] for name in measure.key]
     sheets = [tables.score_sheet("How much the listener got back", with_paper, key, measure.floors, paper_source)]
+    if any(summary.get("segments") for _, summary in named):
+        sheets.append(tables.segment_sheet(named, declared[measure.headline], measure.floors))
     if any(summary["utility"] for _, summary in named):
         sheets.append(tables.utility_sheet(named, declared))
     return [*sheets, tables.byte_sheet(named), tables.frame_sheet(named)]

@@ -9,26 +9,31 @@ from __future__ import annotations
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from lab.metrics.base import ORACLE, Arrays, Scorer
-from lab.recorded import Truths, reconstructions, truths
+from lab.recorded import Segment, Truths, reconstructions, segments, truths
 from lab.runfolder import RunFolder, write_whole
 from victims.base import Progress, Sample, silent
 from wire.errors import RunError
 from wire.seeds import generator
 
-COLUMNS = ("frame", "sample", "group", "attack", "metric", "value", "note")
+COLUMNS = ("frame", "segment", "defense", "sample", "group", "attack", "metric", "value", "note")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of ``scores.csv``; ``value`` None is an empty field (the metric has no value there)."""
+    """One line of ``scores.csv``; ``value`` None is an empty field (the metric has no value there).
+
+    segment, defense: what the frame left the edge under (``feature_centric strength=0.5``); a live swap begins another.
+    """
 
     frame: int
+    segment: int
+    defense: str
     sample: str
     group: str
     attack: str
@@ -39,7 +44,8 @@ class Row:
     def cells(self) -> list[str]:
         """The line's fields, floats so that they read back exactly."""
         value = "" if self.value is None else repr(self.value)
-        return [str(self.frame), self.sample, self.group, self.attack, self.metric, value, self.note]
+        names = [self.defense, self.sample, self.group, self.attack, self.metric]
+        return [str(self.frame), str(self.segment), *names, value, self.note]
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,10 @@ class Scores:
         """Frame -> the independent scene it belongs to."""
         return {row.frame: row.group for row in self.rows}
 
+    def within(self, frames: Collection[int]) -> Scores:
+        """The rows of these frames only."""
+        return Scores(tuple(row for row in self.rows if row.frame in frames))
+
     @property
     def notes(self) -> dict[str, dict[str, int]]:
         """Attack -> note -> frames it was made on."""
@@ -100,11 +110,12 @@ def score_run(run: RunFolder, scorer: Scorer, seed: int, progress: Progress = si
     write_whole(part, _text(row for rows in done.values() for row in rows))
     found, orphans = 0, 0
     total = float(sum(1 for _ in truths(run.edge)))
+    under = segments(run.edge)
     with part.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
 
         def add(frame: int, attack: str, truth: Sample, arrays: Arrays) -> None:
-            rows = _rows(scorer, seed, frame, attack, truth, arrays)
+            rows = _rows(scorer, seed, frame, under.get(frame, Segment()), attack, truth, arrays)
             done[frame, attack] = rows
             writer.writerows(row.cells() for row in rows)
             file.flush()
@@ -147,16 +158,22 @@ def read_rows(path: Path) -> Iterator[Row]:
             if len(cells) != len(COLUMNS) or cells[0] == COLUMNS[0]:
                 continue
             try:
-                value = float(cells[5]) if cells[5] else None
-                yield Row(int(cells[0]), cells[1], cells[2], cells[3], cells[4], value, cells[6])
+                value = float(cells[-2]) if cells[-2] else None
+                segment, defense, sample, group, attack, metric = int(cells[1]), *cells[2:-2]
+                yield Row(int(cells[0]), segment, defense, sample, group, attack, metric, value, cells[-1])
             except ValueError:
                 continue
 
 
-def _rows(scorer: Scorer, seed: int, frame: int, attack: str, truth: Sample, arrays: Arrays) -> list[Row]:
+def _rows(
+    scorer: Scorer, seed: int, frame: int, under: Segment, attack: str, truth: Sample, arrays: Arrays
+) -> list[Row]:
     scored = scorer.score(truth, arrays, generator(seed, f"score.{attack}", frame=frame))
     note, group = "; ".join(scored.notes), scorer.group(truth)
-    return [Row(frame, truth.name, group, attack, metric, value, note) for metric, value in scored.values.items()]
+    return [
+        Row(frame, under.number, under.text, truth.name, group, attack, metric, value, note)
+        for metric, value in scored.values.items()
+    ]
 
 
 def _text(rows: Iterable[Row]) -> str:

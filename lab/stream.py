@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from uuid import uuid4
 
 from attacker.knowledge import KnowledgeCard
 from lab.supervisor import Role, Usage
@@ -19,6 +20,9 @@ STALL_S = 120.0
 
 GOODBYE_S = 10.0
 """How long the end of a session may take to reach the listener."""
+
+QUEUE_FRAMES = 8
+"""Frames that wait for each attack where the listener inverts while the stream runs."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,13 @@ class StreamSettings:
     tls: bool = False
     record: Literal["full", "features", "heads", "none"] = "full"
     record_gb: float = 2.0
-    workers: int = 1
+    workers: int = 1  # threads of the listener; with redis, processes
+    redis: str | None = None  # URL without a password: that is taken from the environment
     threads: int = 1
     device: str = "cpu"
     mirror: bool = True  # False: the listener hears nothing (to show that nothing bypasses the wire)
+    in_flight: int = 2  # frames whose answers are awaited at once
+    invert_after: bool = False  # lossless: invert when the stream has ended, which then has the processor to itself
 
 
 @dataclass
@@ -89,6 +96,7 @@ class Stream:
     def __init__(self, settings: StreamSettings, folder: Path) -> None:
         self.settings, self.folder = settings, folder
         self.roles: dict[str, Role] = {}
+        self._prefix = f"eavesplit:{uuid4().hex[:12]}"  # several streams may share a server
         self._started = time.monotonic()
         self._edge_done: float | None = None
 
@@ -113,6 +121,11 @@ class Stream:
         s = self.settings
         self.folder.mkdir(parents=True, exist_ok=True)
         tls = make_certificates(self.folder / "tls") if s.tls else None
+        attacker = self._role("attacker", "attacker", self._attacker_config())
+        workers = [self._role(f"worker-{n}", "attacker.work", self._worker_config()) for n in self._worker_numbers()]
+        curious = s.mirror and s.knowledge.vantage == "cloud"
+        if curious:
+            attacker.wait_ready()
         cloud = self._role(
             "cloud",
             "cloud",
@@ -122,14 +135,17 @@ class Stream:
                 "splits": [s.split],
                 "victim_settings": dict(s.victim_settings),
                 "control": "127.0.0.1:0",
+                "mirror": f"127.0.0.1:{attacker.ready['mirror']}" if curious else None,
                 "threads": s.threads,
                 "tls": tls,
             },
         )
-        attacker = self._role("attacker", "attacker", self._attacker_config())
         cloud.wait_ready()
-        attacker.wait_ready()
-        mirror = f"127.0.0.1:{attacker.ready['mirror']}" if s.mirror else None
+        for role in (attacker, *workers):
+            role.wait_ready()
+        if s.invert_after:
+            attacker.settings(paused=True)
+        mirror = f"127.0.0.1:{attacker.ready['mirror']}" if s.mirror and not curious else None
         link = self._role(
             "link",
             "wire.relay",
@@ -162,6 +178,7 @@ class Stream:
                 "record": s.record,
                 "record_gb": s.record_gb,
                 "control": "127.0.0.1:0",
+                "in_flight": s.in_flight,
                 "threads": s.threads,
                 "tls": tls,
             },
@@ -170,19 +187,33 @@ class Stream:
     def _attacker_config(self) -> dict[str, Any]:
         s = self.settings
         return {
+            **self._worker_config(),
             "mirror": "127.0.0.1:0",
-            "control": "127.0.0.1:0",
             "folder": self.folder,
-            "attacks": [a.role() for a in s.attacks],
             "mode": s.mode,
             "workers": s.workers,
             "record": s.record,
             "record_gb": s.record_gb,
+            # What waits for the end of the stream is held here: the link's spool is for a listener that is slow.
+            **({"queue_frames": max(QUEUE_FRAMES, s.frames)} if s.invert_after else {}),
+        }
+
+    def _worker_config(self) -> dict[str, Any]:
+        """What an attacker and its workers share."""
+        s = self.settings
+        return {
+            "control": "127.0.0.1:0",
+            "redis": s.redis,
+            "redis_prefix": self._prefix,
+            "attacks": [a.role() for a in s.attacks],
             "knowledge": s.knowledge.to_dict(),
             "seed": s.seed,
             "device": s.device,
             "threads": s.threads,
         }
+
+    def _worker_numbers(self) -> range:
+        return range(self.settings.workers if self.settings.redis is not None else 0)
 
     def run(self, on_progress: OnProgress = lambda answered, inverted, expected: None) -> StreamResult:
         """Wait until the source has ended and, in lossless mode, the listener has inverted all that it captured.
@@ -201,6 +232,8 @@ class Stream:
             on_progress(answered, made, self.settings.frames)
             if edge.done is not None and self._edge_done is None:
                 self._edge_done = time.monotonic()
+            if self._edge_done is not None and heard and heard["queue"]["paused"]:
+                attacker.settings(paused=False)
             if self._edge_done is not None and self._caught_up(heard):
                 break
             for role in self.roles.values():
@@ -244,6 +277,6 @@ class Stream:
 
     def stop(self) -> None:
         """Stop every process that still runs, the talkers before the listeners."""
-        for name in ("edge", "link", "cloud", "attacker"):
+        for name in ("edge", "link", "cloud", "attacker", *(f"worker-{n}" for n in self._worker_numbers())):
             if name in self.roles:
                 self.roles[name].stop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any
@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 
 from lab.metrics.base import ORACLE, Answer, Scorer
-from lab.metrics.statistics import paired, summarize
+from lab.metrics.statistics import paired
+from lab.parts import STAGES, Parts, by_segment, percentiles, summarize_part, summarize_scores, utility
 from lab.recorded import Truths, outcomes, reconstructions, stages, truths
 from lab.runfolder import RunFolder
 from lab.scores import Scores
 from wire.errors import RunError
 from wire.seeds import generator
-
-STAGES = ("capture", "head", "defend", "encode", "queue", "wire", "decode", "tail", "reply", "total")
-"""A frame's way from the sensor to the answer, in order; ``total`` is measured by itself, not summed."""
 
 LISTENER_STAGES = ("decode", "wait", "invert")
 
@@ -129,23 +127,31 @@ def summarize_run(
     seed: int,
     references: Mapping[int, Mapping[str, np.ndarray]] | None = None,
     link_measured: Mapping[str, Any] | None = None,
+    parts: Parts | None = None,
 ) -> dict[str, Any]:
     """One summary object.
 
     described: ``study``, ``victim``, ``split``, ``defense``, ``link`` and ``knowledge`` (names or tables). references:
-    frame -> outcome of the undefended victim, for the agreement. Beside the documented keys it holds ``differences``
-    (paired, ``"A - B"``), ``groups`` (independent scenes) and ``notes`` (what a reader of the scores must know).
+    frame -> outcome of the undefended victim, for the agreement. parts: kind -> name -> frames that are also summed up
+    by themselves. Beside the documented keys it holds ``differences`` (paired, ``"A - B"``), ``groups`` (independent
+    scenes), ``notes`` (what a reader of the scores must know), ``segments`` (by number, where the defense was swapped)
+    and a key for each kind of part: objects of :func:`summarize_part`.
     """
     absent = [key for key in ("study", "victim", "split", "defense", "link", "knowledge") if key not in described]
     if absent:
         raise RunError(f"{run.name}: the summary needs {', '.join(absent)}")
+    answers = _answers(run, scorer, references)
+    rows = stages(run.edge)
+
+    def part(chosen: Collection[int]) -> dict[str, Any]:
+        return summarize_part(chosen, scorer, scores, answers, rows, seed)
+
+    swapped = by_segment(run)
     return {
         **described,
         "frames": asdict(frames),
         "scores": summarize_scores(scores, seed),
-        "utility": {
-            name: summary.asdict() for name, summary in scorer.utility(_answers(run, scorer, references), seed).items()
-        },
+        "utility": utility(scorer, list(answers.values()), seed),
         "latency_ms": latency(run),
         "bytes": byte_counts(run),
         "link_measured": dict(link_measured or {}),
@@ -153,26 +159,14 @@ def summarize_run(
         "differences": differences(scores, seed),
         "groups": len(set(scores.groups.values())),
         "notes": scores.notes,
+        **({"segments": {n: {**told, **part(chosen)} for n, (told, chosen) in swapped.items()}} if swapped else {}),
+        **{kind: {name: part(chosen) for name, chosen in named.items()} for kind, named in (parts or {}).items()},
     }
 
 
 def summarize_study(study: str, cells: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The summary of a study with several cells: one object per cell under ``cells``."""
     return {"study": study, "cells": dict(cells)}
-
-
-def summarize_scores(scores: Scores, seed: int) -> dict[str, dict[str, dict[str, float | int | None]]]:
-    """Attack -> metric -> {mean, median, low, high, n}."""
-    groups = scores.groups
-    result: dict[str, dict[str, dict[str, float | int | None]]] = {}
-    for attack in scores.attacks:
-        for metric in scores.metrics:
-            values = scores.of(attack, metric)
-            summary = summarize(
-                list(values.values()), [groups[f] for f in values], generator(seed, f"bootstrap.{metric}")
-            )
-            result.setdefault(attack, {})[metric] = summary.asdict()
-    return result
 
 
 def differences(scores: Scores, seed: int) -> dict[str, dict[str, dict[str, float | int | None]]]:
@@ -200,14 +194,14 @@ def latency(run: RunFolder) -> dict[str, dict[str, float]]:
     behind.
     """
     rows = stages(run.edge).values()
-    result = {stage: _percentiles(row.get(stage) for row in rows if not row.get("error")) for stage in STAGES}
+    result = {stage: percentiles(row.get(stage) for row in rows if not row.get("error")) for stage in STAGES}
     heard: dict[str, dict[str, list[Any]]] = {stage: {} for stage in LISTENER_STAGES}
     for rebuilt in reconstructions(run.reconstructions):
         for stage in LISTENER_STAGES:
             heard[stage].setdefault(rebuilt.attack, []).append(rebuilt.meta.get(f"{stage}_ms"))
     for stage, by_attack in heard.items():
-        result[f"listener.{stage}"] = _percentiles(value for values in by_attack.values() for value in values)
-        result |= {f"listener.{stage}.{attack}": _percentiles(values) for attack, values in by_attack.items()}
+        result[f"listener.{stage}"] = percentiles(value for values in by_attack.values() for value in values)
+        result |= {f"listener.{stage}.{attack}": percentiles(values) for attack, values in by_attack.items()}
     return {stage: found for stage, found in result.items() if found}
 
 
@@ -222,23 +216,17 @@ def byte_counts(run: RunFolder) -> dict[str, float]:
     return result
 
 
-def _answers(run: RunFolder, scorer: Scorer, references: Mapping[int, Mapping[str, np.ndarray]] | None) -> list[Answer]:
-    by_frame, answers = Truths(run.edge), []
+def _answers(
+    run: RunFolder, scorer: Scorer, references: Mapping[int, Mapping[str, np.ndarray]] | None
+) -> dict[int, Answer]:
+    by_frame, answers = Truths(run.edge), {}
     for frame, found in outcomes(run.edge):
         truth = by_frame.get(frame)
         if truth is not None:
             # The scan itself is not needed for utility, and hundreds of them do not fit into memory.
             light = type(truth)(truth.name, {}, truth.truth, truth.meta)
-            answers.append(Answer(light, found, (references or {}).get(frame), scorer.group(truth)))
+            answers[frame] = Answer(light, found, (references or {}).get(frame), scorer.group(truth))
     return answers
-
-
-def _percentiles(values: Iterable[Any]) -> dict[str, float]:
-    measured = [float(v) for v in values if v is not None]
-    if not measured:
-        return {}
-    p50, p95 = np.percentile(measured, [50, 95])
-    return {"p50": float(p50), "p95": float(p95)}
 
 
 def _must_hold(run: RunFolder, sum_name: str, whole: int, parts: Mapping[str, int]) -> None:

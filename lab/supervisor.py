@@ -26,9 +26,11 @@ RESTART_S = 0.2
 """Pause before a dead process is started again."""
 
 
-def _die_with_parent() -> None:
-    """In the child: be terminated when the lab dies, however it dies."""
+def _die_with(parent: int) -> None:
+    """In the child: be terminated when the lab dies, however it dies, also while this child was being made."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 @dataclass
@@ -138,6 +140,7 @@ class Role:
     def _spawn(self) -> subprocess.Popen[str]:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._file.write_text(tomli_w.dumps(_without_none(self.config)))
+        parent = os.getpid()
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.config.get("threads", 1)), "PYTHONUNBUFFERED": "1"}
         with self._log_path.open("a") as log:
             process = subprocess.Popen(
@@ -148,7 +151,7 @@ class Role:
                 text=True,
                 env=environment,
                 start_new_session=True,  # Ctrl-C reaches the lab alone, which then stops everything in order
-                preexec_fn=_die_with_parent,
+                preexec_fn=lambda: _die_with(parent),
             )
         with self._changed:
             self._process, self.pid = process, process.pid

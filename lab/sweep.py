@@ -34,7 +34,8 @@ FAILED = "failed.json"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one trial ended. status: ``finished`` or ``failed``. results: its cells; none when it failed."""
+    """How one trial ended. status: ``finished``, ``failed`` or (told again) ``unfinished``. results: its cells; none
+    unless it finished."""
 
     trial: Trial
     folder: RunFolder
@@ -79,6 +80,45 @@ def sweep(
     return _told(study, folder, settings, over, outcomes)
 
 
+def retell(folder: RunFolder) -> Path:
+    """``sweep.csv``, ``sweep.json`` and ``report.html`` of a sweep anew, from what its trials left; runs nothing.
+
+    A trial that has not run is listed as unfinished. InputError when none has finished.
+    """
+    outcomes = _recorded(folder)
+    name = str(folder.config["study"]).removeprefix(PREFIX)
+    if not any(outcome.results for outcome in outcomes):
+        again = f"eavesplit sweep {name} --resume {folder.path}"
+        raise InputError(f"{folder.path}: no trial has finished; go on with `{again}`")
+    return _told(find(name), folder, restored(folder.config["settings"]), folder.config["over"], outcomes).made
+
+
+def finished(folder: RunFolder) -> list[RunFolder]:
+    """The run folders of a sweep's finished trials, in order, each once."""
+    return list(dict.fromkeys(outcome.folder for outcome in _recorded(folder) if outcome.results))
+
+
+def _recorded(folder: RunFolder) -> list[Outcome]:
+    """How every trial stands on disk."""
+    study = find(str(folder.config["study"]).removeprefix(PREFIX))
+    outcomes = []
+    for trial in trials(study, restored(folder.config["settings"]), folder.config["over"]):
+        work = folder.cell(trial.id)
+        failed = work.path / FAILED
+        if _finished(work):
+            outcomes.append(Outcome(trial, work, "finished", results=_results(trial, work)))
+        elif failed.is_file():
+            reason = str(json.loads(failed.read_text(encoding="utf-8"))["reason"])
+            outcomes.append(Outcome(trial, work, "failed", " ".join(reason.split())))
+        else:
+            outcomes.append(Outcome(trial, work, "unfinished", "it has not run to its end yet"))
+    return outcomes
+
+
+def _results(trial: Trial, work: RunFolder) -> list[CellResult]:
+    return [CellResult(c, work.path / "cells" / c.id, work.cell(c.id).read_summary()) for c in trial.cells]
+
+
 def _run_all(study: Study, folder: RunFolder, wanted: Sequence[Trial], progress: Progress) -> list[Outcome]:
     """Every trial's outcome, in order; those that resolve to the same work are run once and share it."""
     distinct = list({trial.id: trial for trial in wanted}.values())
@@ -111,7 +151,7 @@ def _run_one(study: Study, folder: RunFolder, trial: Trial, progress: Progress) 
     try:
         if not _finished(work):
             execute(study.name, trial.settings, folder.path, work.path, progress)
-        results = [CellResult(c, work.path / "cells" / c.id, work.cell(c.id).read_summary()) for c in trial.cells]
+        results = _results(trial, work)
     except EavesplitError as error:
         return _failed(work, trial, str(error))
     except Exception as error:  # one trial's bug or full disk must not cost the others
@@ -177,7 +217,8 @@ def _told(
             paper_source=study.source,
         )
     lines = [f"failed: {outcome.trial.title}: {outcome.reason}" for outcome in failed]
-    lines.append(f"{len(outcomes) - len(failed)} of {len(outcomes)} trials finished; {folder.path / 'sweep.csv'}")
+    done = sum(outcome.status == "finished" for outcome in outcomes)
+    lines.append(f"{done} of {len(outcomes)} trials finished; {folder.path / 'sweep.csv'}")
     return Swept(folder, outcomes, lines, made)
 
 
@@ -191,7 +232,7 @@ def table(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for outcome in outcomes:
         head = {"trial": outcome.trial.id, **outcome.trial.values, "status": outcome.status, "reason": outcome.reason}
-        if outcome.status == "failed":
+        if not outcome.results:
             rows.append(head)
         rows += [{**head, "cell": result.cell.title, **_flat(result.summary)} for result in outcome.results]
     return rows

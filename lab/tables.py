@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -49,20 +50,30 @@ class Entry:
     text: str
     small: tuple[str, ...] = ()
     why: str = ""
-    kind: str = ""  # "paper" for a value that is the paper's, "name" for a row's heading
+    kind: str = ""  # "paper": the paper's value; "name": a row's heading; "words": a text that may wrap
     paper: str = ""  # the paper's value of the same figure
 
 
 @dataclass
 class Sheet:
-    """A table ready to print. ``reasons`` are its footnotes, numbered in the order they came up."""
+    """A table ready to print. ``reasons`` are its footnotes, numbered in the order they came up.
+
+    picture: a PNG above the table, or instead of one (no columns); ``reads`` says in words what it shows.
+    """
 
     title: str
-    columns: Sequence[str]
+    columns: Sequence[str] = ()
     rows: list[list[Entry]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     hints: Sequence[str] = ()  # tool tips of the columns
     reasons: list[str] = field(default_factory=list)
+    picture: bytes = b""
+    reads: str = ""
+
+    @property
+    def picture_address(self) -> str:
+        """The picture as a page carries it within itself."""
+        return f"data:image/png;base64,{b64encode(self.picture).decode()}"
 
     def add(self, row: Sequence[Entry]) -> None:
         """Append a row; remembers its reasons."""
@@ -166,6 +177,28 @@ def utility_sheet(cells: Sequence[tuple[str, Mapping[str, Any]]], declared: Decl
         found = summary["utility"]
         row = [estimate(found[m.name], m) if m.name in found else Entry("–", why=missing) for m in metrics]
         sheet.add([Entry(cell, kind="name"), *row])
+    return sheet
+
+
+def segment_sheet(cells: Sequence[tuple[str, Mapping[str, Any]]], metric: Metric, floors: Sequence[str]) -> Sheet:
+    """One metric by segment, where a live swap of the defense opened more than one: each under its own defense."""
+    swapped = [(cell, summary) for cell, summary in cells if summary.get("segments")]
+    attacks = list(dict.fromkeys(a for _, summary in swapped for a, _ in ordered(summary["scores"], floors)))
+    sheet = Sheet(
+        f"The defense was swapped while it ran: {metric.title} by segment",
+        ["cell", "segment", "defense", "frames", *attacks],
+    )
+    for cell, summary in swapped:
+        for number, found in summary["segments"].items():
+            defense = {k: v for k, v in found["defense"].items() if k not in ("name", "measured")}
+            words = " ".join([found["defense"]["name"], *(f"{key}={value}" for key, value in defense.items())])
+            span = f"{found['first_frame']} to {found['last_frame']}"
+            scores = [estimate(found["scores"].get(attack, {}).get(metric.name), metric) for attack in attacks]
+            row = [Entry(cell, kind="name"), Entry(number), Entry(words), Entry(str(found["frames"]), (span,))]
+            sheet.add([*row, *scores])
+    sheet.notes.append(
+        "A frame belongs to the segment in which it left the edge; what was in flight kept the old defense."
+    )
     return sheet
 
 

@@ -65,18 +65,24 @@ def write_picture(result: CellResult) -> Path | None:
     return side_by_side(folder.path / "picture.png", points, box=box)
 
 
-def tell(folders: Sequence[Path]) -> list[Path]:
-    """Write the reports of finished runs anew; returns their paths. InputError for a folder that is no finished run."""
-    made = []
-    for path in folders:
-        folder = RunFolder.open(path)
-        study = find(folder.config["study"])
-        cells = {cell.id: cell for cell in cells_of(study, restored(folder.config["settings"]))}
-        results = [_result(cells, cell) for cell in folder.cells() if cell.finished]
-        if not results:
-            raise InputError(f"{path}: no cell has finished; go on with `eavesplit run {study.name} --resume {path}`")
-        made.append(write_report(folder, study, results))
-    return made
+def tell(folder: RunFolder) -> Path:
+    """Write the report of a finished run anew; returns its path. InputError for one that has not finished."""
+    return write_report(folder, find(folder.config["study"]), results_of(folder))
+
+
+def results_of(folder: RunFolder) -> list[CellResult]:
+    """The finished cells of a run, in the order of its study. InputError when there is none."""
+    study = find(folder.config["study"])
+    if "settings" not in folder.config:
+        raise InputError(f"{folder.path}: a run of {study.name} without settings; accepted: what `eavesplit run` made")
+    cells = cells_of(study, restored(folder.config["settings"]))
+    order = {cell.id: number for number, cell in enumerate(cells)}
+    done = [cell for cell in folder.cells() if cell.finished and cell.path != folder.path]
+    results = [_result({cell.id: cell for cell in cells}, cell) for cell in done]
+    if not results:
+        again = f"eavesplit run {study.name} --resume {folder.path}"
+        raise InputError(f"{folder.path}: no cell has finished; go on with `{again}`")
+    return sorted(results, key=lambda result: order[result.cell.id])
 
 
 def command(name: str, settings: Settings) -> str:
@@ -95,6 +101,10 @@ def command(name: str, settings: Settings) -> str:
         words.append("--tls")
     if settings.link:
         words += ["--link", spelled(settings.link)]
+    if settings.redis:
+        words += ["--redis", settings.redis]
+    if settings.workers:
+        words += ["--workers", str(settings.workers)]
     for key, value in settings.options.items():
         words += ["--set", f"{key}={value}"]
     return " ".join(words)

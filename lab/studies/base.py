@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from lab.stream import StreamSettings
 from lab.tables import Sheet
-from victims.base import Progress
+from victims.base import Progress, weights_folder
 
 Profile = Literal["quick", "cpu", "paper"]
 
@@ -23,6 +23,8 @@ class Settings:
     data: folders of the user's own data (none: procedural). frames: at most so many a cell (0: the study's own number).
     splits: split points to run (none: the study's own). link: a profile of ``wire.profiles``, or the link's own
     settings (``rate_mbps``, ``delay_ms``, ``jitter_ms``; ``up``, ``down``). options: a study's own settings, by name.
+    redis: URL, without a password, of a server through which worker processes invert ("": threads of the listener).
+    workers: how many invert (0: the study's own number).
     """
 
     profile: Profile = "quick"
@@ -35,21 +37,36 @@ class Settings:
     record_gb: float = 2.0
     tls: bool = False
     link: str | Mapping[str, Any] = ""
+    redis: str = ""
+    workers: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a study. ``id`` is a digest of its resolved settings: a resumed study finds finished cells by it."""
+    """One run of a study. ``id`` is a digest of what its settings change from their defaults: a resumed study finds
+    finished cells by it, also after a setting was added.
+
+    columns: what distinguishes it in the study's table. reference: id of the study's cell that streams the same frames
+    without a defense, for the agreement; it may be the cell's own, and it is run before.
+    """
 
     title: str
     stream: StreamSettings
-    columns: Mapping[str, Any] = field(default_factory=dict)  # what distinguishes it in the study's table
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    reference: str = ""
 
     @property
     def id(self) -> str:
         """Twelve hex digits."""
-        text = json.dumps(plain(self.stream), sort_keys=True, default=str)
+        asked = {}
+        for setting in fields(self.stream):
+            value = getattr(self.stream, setting.name)
+            # who inverts, and how many they are, is not part of what is asked
+            if setting.name not in ("redis", "workers") and value != _default(setting):
+                asked[setting.name] = plain(value)
+        # shipped weights are the same in every checkout
+        text = json.dumps(asked, sort_keys=True, default=str).replace(str(weights_folder()), "weights")
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -73,6 +90,10 @@ class Study(Protocol):
     def run(self, cell: Cell, work: Path, progress: Progress) -> CellResult: ...
     def sheets(self, results: Sequence[CellResult]) -> Sequence[Sheet]: ...
     def paper(self, cell: Cell) -> Mapping[str, Mapping[str, float]]: ...
+
+
+def _default(setting: Field[Any]) -> Any:
+    return setting.default if setting.default_factory is MISSING else setting.default_factory()
 
 
 def plain(value: Any) -> Any:

@@ -20,11 +20,11 @@ KEYS = (*_FIGURES, *(f"{direction}.{figure}" for direction in ("up", "down") for
 
 
 def cells_of(study: Study, settings: Settings) -> Sequence[Cell]:
-    """The study's cells for these settings, over ``settings.link`` where one is given.
+    """The study's cells for these settings, over ``settings.link`` and inverted by ``settings.workers`` where given.
 
     InputError for a link that does not exist, and for a study that chooses its links itself.
     """
-    cells = study.cells(settings)
+    cells = [_hired(cell, settings) for cell in study.cells(settings)]
     if not settings.link:
         return cells
     link = link_settings(settings.link)
@@ -32,6 +32,11 @@ def cells_of(study: Study, settings: Settings) -> Sequence[Cell]:
         if cell.stream.link:
             raise InputError(f"--link: {study.name} chooses its links itself (cell {cell.title!r})")
     return [replace(cell, stream=replace(cell.stream, link=link)) for cell in cells]
+
+
+def _hired(cell: Cell, settings: Settings) -> Cell:
+    workers = settings.workers or cell.stream.workers
+    return replace(cell, stream=replace(cell.stream, redis=settings.redis or None, workers=workers))
 
 
 def link_settings(link: str | Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from wire.errors import InputError
 STUDIES: dict[str, str] = {
     "demo-lidar": "lab.studies.demo_lidar:STUDY",
     "concretizer": "lab.studies.concretizer:STUDY",
+    "threat-model": "lab.studies.threat_model:STUDY",
+    "tradeoff": "lab.studies.tradeoff:STUDY",
 }
 """Name -> ``module:attribute``, imported when asked for."""
 

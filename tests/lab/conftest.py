@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lab.runfolder import RunFolder
+from lab.runfolder import RunFolder, write_whole
 from wire import arrays
 from wire.record import RecordWriter
 
@@ -33,7 +33,10 @@ def street_like(seed: int, points: int = 3000) -> np.ndarray:
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
-    """Builds runs of ten frames on ten streets with two attacks: `coordinates` (coarse) and `concretizer` (good)."""
+    """Builds runs of ten frames on ten streets with two attacks: `coordinates` (coarse) and `concretizer` (good).
+
+    swaps: first frame of a segment -> its defense, in order.
+    """
 
     def build(
         *,
@@ -44,6 +47,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         empty: tuple[tuple[str, int], ...] = (),
         points: int = 3000,
         scans: list[np.ndarray] | None = None,
+        swaps: dict[int, dict[str, object]] | None = None,
     ) -> RunFolder:
         resolved = {
             "seed": 7,
@@ -54,6 +58,8 @@ def make_run(tmp_path: Path) -> MakeRun:
         run = RunFolder.create(
             tmp_path / "runs", "concretizer-depths", resolved, datetime(2026, 11, 21, 10, 4, 11, tzinfo=UTC)
         )
+        defenses = [{"name": "none", "settings": {}}, *(swaps or {}).values()]
+        write_whole(run.edge / "segments.json", json.dumps(dict(enumerate(defenses))))
         with (
             RecordWriter(run.edge, max_bytes=1 << 30) as edge,
             RecordWriter(run.reconstructions, max_bytes=1 << 30) as heard,
@@ -68,10 +74,12 @@ def make_run(tmp_path: Path) -> MakeRun:
                 if not bad:
                     found = boxes | {"scores": np.array([0.9], np.float32)}
                     edge.write("outcome", arrays.pack(found, {"frame": frame}), log_ns=frame)
+                segment = sum(frame >= first for first in swaps or {})
                 row = {
-                    "frame": frame, "segment": 0, "capture": 0.1, "head": 200.0 + frame, "defend": 1.0, "encode": 2.0,
-                    "queue": 3.0, "wire": 40.0, "decode": 2.0, "tail": 150.0, "reply": 5.0, "total": 410.0 + frame,
-                    "payload_bytes": 1000, "wire_up": 1100, "wire_down": 90, "error": "broken" if bad else None,
+                    "frame": frame, "segment": segment, "capture": 0.1, "head": 200.0 + frame, "defend": 1.0,
+                    "encode": 2.0, "queue": 3.0, "wire": 40.0, "decode": 2.0, "tail": 150.0, "reply": 5.0,
+                    "total": 410.0 + frame, "payload_bytes": 1000, "wire_up": 1100, "wire_down": 90,
+                    "error": "broken" if bad else None,
                 }  # fmt: skip
                 edge.write("stages", json.dumps(row).encode(), log_ns=frame)
                 for attack in attacks:

@@ -125,7 +125,7 @@ def record(folder: RunFolder, seed: int, strength: float) -> None:
             truth = {"points": scan, "truth.boxes": np.zeros((0, 7), np.float32), "truth.labels": np.zeros(0, np.int64)}
             edge.write(
                 "sample",
-                arrays.pack(truth, {"frame": frame, "name": f"street-{frame}-0", "digest": "00"}),
+                arrays.pack(truth, {"frame": frame, "name": f"street-{frame}-0", "digest": f"{seed}-{frame}"}),
                 log_ns=frame,
             )
             found = {

@@ -7,6 +7,7 @@ import json
 import mmap
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from attacker.attacks.lidar.chain import Chain
 from attacker.attacks.lidar.concretizer import save_chain
+from attacker.config import AttackConfig
 from lab.bench import (
     NO_DIFFERENCE,
     Bench,
@@ -27,6 +29,7 @@ from lab.bench import (
     tell,
 )
 from lab.bench_attack import HEAD, INVERT, WHOLE, bench_attack
+from lab.bench_queue import Case, bench_queue
 from lab.bench_wire import CEILING, PROTOCOL, Contender, _Run, judged
 from victims.base import silent
 from wire.errors import InputError, RunError
@@ -141,3 +144,22 @@ def test_without_an_inverter_the_answer_is_the_command_that_trains_it(tmp_path: 
         InputError, match=r"no weights of concretizer for conv4\.0 .*train concretizer --split conv4\.0"
     ):
         bench_attack(3, silent, splits=("conv4.0",), weights=tmp_path)
+
+
+def test_the_queue_is_held_against_processes_on_the_same_frames(tool: Callable[[str], str]) -> None:
+    tool("redis-server")
+    cheap = Case(AttackConfig(name="coordinates", settings={"preset": "street"}), 4)
+    bench = bench_queue(3, silent, workers=1, of=[cheap])
+    assert [(c.case, c.ours, c.theirs, c.quantity, c.ratio.n) for c in bench.comparisons] == [
+        ("coordinates", "1 process", "one thread", "frames a second", 3),
+        ("coordinates", "1 process", "one thread", "CPU time a frame", 3),
+    ]
+    rows = bench.details["coordinates"]["rounds"]
+    assert list(rows) == ["one thread", "one thread again", "1 process again", "1 process"]
+    assert all(row["frames a second"] > 0 and row["CPU time a frame"] > 0 for made in rows.values() for row in made)
+
+
+def test_without_a_server_the_bench_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match=r"redis-server is not installed: install it .*, or give --redis URL"):
+        bench_queue(3, silent, of=[])

@@ -88,6 +88,23 @@ def test_it_says_what_is_seen_and_found(make_run: MakeRun) -> None:
     assert run.config["versions"]["numpy"] in body
 
 
+def test_segments_of_a_swapped_defense_have_a_table_of_their_own(make_run: MakeRun) -> None:
+    assert "by segment" not in render_one(make_run)[1]
+    run = make_run(swaps={4: {"name": "feature_centric", "settings": {"strength": 0.5}}})
+    html = render(run, [page(run)], title="x", command="y").read_text(encoding="utf-8")
+    table = html[html.index("by segment") :]
+    table = table[: table.index("</table>")]
+    assert "feature_centric strength=0.5" in table
+    assert "0 to 3" in table
+    assert "4 to 9" in table
+
+
+def test_a_sheet_may_be_a_picture(make_run: MakeRun) -> None:
+    plot = Sheet("A plot", picture=b"\x89PNG not really", reads="Dots that fall & rise.")
+    html = render_one(make_run, extra=[plot])[1]
+    assert 'src="data:image/png;base64,iVBORyBub3QgcmVhbGx5" alt="Dots that fall &amp; rise."' in html
+
+
 def test_it_carries_plotly_once_and_nothing_from_elsewhere(make_run: MakeRun) -> None:
     run, html = render_one(make_run)
     assert html.count("* plotly.js v") == 1

@@ -43,6 +43,27 @@ def test_rows_equal_the_scorer_on_the_arrays_themselves(make_run: MakeRun) -> No
     assert {m.name: scores.of("oracle", m.name)[0] for m in METRICS} == expected
 
 
+def test_every_row_names_the_defense_its_frame_left_under(make_run: MakeRun) -> None:
+    noise = {"name": "feature_centric", "settings": {"strength": 0.5}}
+    run = make_run(frames=6, swaps={2: noise, 4: {"name": "none", "settings": {}}})
+    scores = score_run(run, LIDAR, seed=7)
+    expected = {0: (0, "none"), 2: (1, "feature_centric strength=0.5"), 4: (2, "none")}
+    assert {(row.frame, row.segment, row.defense) for row in scores.rows} == {
+        (frame, *expected[frame - frame % 2]) for frame in range(6)
+    }
+    assert read_scores(run) == scores
+    header, first = run.scores.read_text().splitlines()[:2]
+    assert header == "frame,segment,defense,sample,group,attack,metric,value,note"
+    assert first.startswith("0,0,none,street-1000000-0,street-1000000,")
+    assert {row.frame for row in scores.within([1, 5]).rows} == {1, 5}
+
+
+def test_a_record_without_the_table_of_segments_still_scores(make_run: MakeRun) -> None:
+    run = make_run(frames=1)
+    (run.edge / "segments.json").unlink()
+    assert {(row.segment, row.defense) for row in score_run(run, LIDAR, seed=7).rows} == {(0, "")}
+
+
 def test_an_empty_reconstruction_scores_zero_and_a_dropped_one_has_no_row(make_run: MakeRun) -> None:
     scores = score_run(make_run(skip=(("concretizer", 4),), empty=(("concretizer", 2),)), LIDAR, seed=7)
     f1, chamfer = scores.of("concretizer", "f1_15"), scores.of("concretizer", "chamfer")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from lab.supervisor import Role
@@ -55,6 +59,43 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
         role.start()
         with pytest.raises(RunError, match=str(port)):
             role.wait_ready(30)
+
+
+LAB = """
+import sys, time
+from pathlib import Path
+from lab.supervisor import Role
+for name in ("one", "two"):
+    config = {"listen": "127.0.0.1:0", "forward": "127.0.0.1:9", "control": "127.0.0.1:0"}
+    role = Role(name, "wire.relay", config, Path(sys.argv[1]))
+    role.start()
+    role.wait_ready()
+    print(role.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_no_process_outlives_a_lab_that_was_killed(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    with subprocess.Popen(
+        [sys.executable, "-c", LAB, str(tmp_path)], env=environment, stdout=subprocess.PIPE, text=True
+    ) as lab:
+        assert lab.stdout is not None
+        pids = [int(lab.stdout.readline()) for _ in range(2)]
+        assert all(psutil.pid_exists(pid) for pid in pids)
+        lab.kill()
+    deadline = time.monotonic() + 60
+    while any(alive(pid) for pid in pids):
+        assert time.monotonic() < deadline, "a process was left behind"
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    """Whether it still runs: nobody may reap an orphan in a container without an init."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_settings_change_what_runs_and_a_refusal_is_told(tmp_path: Path) -> None:

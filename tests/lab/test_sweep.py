@@ -44,6 +44,10 @@ def settings(log: Path) -> Settings:
     return Settings(options={"log": str(log)})
 
 
+def files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
 def noted(log: Path) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
@@ -164,7 +168,8 @@ def test_a_sweep_survives_a_kill_and_repeats_no_finished_trial(swept: ModuleType
             time.sleep(0.1)
         process.send_signal(signal.SIGKILL)
     (folder,) = root.iterdir()
-    finished = {path.parent: path.stat().st_mtime_ns for path in folder.glob("cells/*/report.html")}
+    finished = [path.parent for path in folder.glob("cells/*/report.html")]
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for f in finished for path in files(f)}
     assert len(finished) == 2
     assert not (folder / "sweep.csv").exists()
 
@@ -173,7 +178,7 @@ def test_a_sweep_survives_a_kill_and_repeats_no_finished_trial(swept: ModuleType
     assert [outcome.status for outcome in resumed.outcomes] == ["finished"] * 3
     started = [line for line in noted(log) if line.startswith("started")]
     assert started == ["started 0 0.0", "started 0 0.5", "started 0 1.0", "started 0 1.0"]
-    assert {path: (path / "report.html").stat().st_mtime_ns for path in finished} == finished
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for f in finished for path in files(f)} == before
     other = sweep("swept", settings(log), over, tmp_path / "uninterrupted", None, silent)
     assert (folder / "sweep.csv").read_text() == (other.folder.path / "sweep.csv").read_text()
 
