@@ -19,7 +19,7 @@ ANSWERS = 24
 
 UTILITY_EVERY_S = 3.0
 
-SHARE = 0.15
+SHARE = 0.25
 """Of a core, at most, for figures; what waits meanwhile is replaced by what is newer."""
 
 NICE = 10

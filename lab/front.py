@@ -98,8 +98,8 @@ def advice(rows: Sequence[Row], leak: Metric, utility: Metric, aims: Aims) -> li
     lines = [
         f"Recommended: cut at {pick.title}."
         if safe
-        else f"Nothing here can be recommended as private: {limit}. What leaks least at full use is the cut at "
-        f"{pick.title}, and the listener still gets {leak.title} {_interval(found.leakage, leak)}."
+        else f"Nothing here can be recommended as private: {limit}. Of what keeps its use, the cut at {pick.title} "
+        f"leaks least, and the listener still gets {leak.title} {_interval(found.leakage, leak)}."
     ]
     lines.append(
         f"It rests on {found.frames} frames of {found.groups} streets that had no part in the choice: "

@@ -19,6 +19,7 @@ from typing import Any
 from lab import link_probe
 from lab.axes import Trial, trials
 from lab.execute import execute
+from lab.metrics.base import scorer
 from lab.report import render
 from lab.runfolder import RunFolder
 from lab.studies.base import CellResult, Settings, Study, plain, restored
@@ -26,6 +27,7 @@ from lab.studies.registry import study as find
 from lab.tables import Entry, Sheet
 from lab.telling import command, page
 from victims.base import Progress
+from victims.registry import victim
 from wire.errors import EavesplitError, InputError
 
 PREFIX = "sweep-"
@@ -213,13 +215,18 @@ def _told(
             [page(r, study.paper(r.cell), title=_name(o, r)) for o, r in told],
             title=f"{study.name} over {', '.join(over)}",
             command=" ".join([again, *[f"--over {axis}" for axis in over]]),
-            extra=[sheet(rows), link_probe.sheet([(_name(o, r), r.summary) for o, r in told])],
+            extra=[sheet(rows, _headline(told[0][1])), link_probe.sheet([(_name(o, r), r.summary) for o, r in told])],
             paper_source=study.source,
         )
     lines = [f"failed: {outcome.trial.title}: {outcome.reason}" for outcome in failed]
     done = sum(outcome.status == "finished" for outcome in outcomes)
     lines.append(f"{done} of {len(outcomes)} trials finished; {folder.path / 'sweep.csv'}")
     return Swept(folder, outcomes, lines, made)
+
+
+def _headline(result: CellResult) -> str:
+    stream = result.cell.stream
+    return scorer(victim(stream.victim).modality, {"split": stream.split, **stream.victim_settings}).headline
 
 
 def _name(outcome: Outcome, result: CellResult) -> str:
@@ -255,15 +262,18 @@ def _flat(summary: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-def sheet(rows: Sequence[Mapping[str, Any]]) -> Sheet:
-    """The sweep's table for people: axes, status, and the means."""
-    hidden = (".low", ".high", ".n", ".p95")
-    shown = [c for c in _columns(rows) if c not in ("trial", "reason") and not c.endswith(hidden)]
+def sheet(rows: Sequence[Mapping[str, Any]], headline: str) -> Sheet:
+    """The sweep's table for people: axes, status, each attack's ``headline`` metric, utility, payload and latency."""
+    told = (f".{headline}.mean", "latency_ms.total.p50", "bytes.payload_mean", "link.within_band")
+    plain = [c for c in _columns(rows) if "." not in c or c.startswith(("link.", "options."))]
+    axes = [c for c in plain if c not in ("trial", "reason", "cell", "link.within_band")]
+    figures = [c for c in _columns(rows) if c.endswith(told) or (c.startswith("utility.") and c.endswith(".mean"))]
+    shown = list(dict.fromkeys([*axes, "cell", *figures]))
     made = Sheet("Every trial", shown)
     for row in rows:
         why = str(row.get("reason") or "not measured in this trial")
         made.add([Entry("–", why=why) if row.get(c) in (None, "") else Entry(_text(row[c])) for c in shown])
-    made.notes.append("Means over frames; intervals, n and 95th percentiles are in sweep.csv, the rest in sweep.json.")
+    made.notes.append("Means over frames; intervals, n, other metrics and stages are in sweep.csv and sweep.json.")
     return made
 
 

@@ -61,7 +61,7 @@ class ThreatModel:
     source = ""
 
     def cells(self, settings: Settings) -> Sequence[Cell]:
-        """A run for each different listener; ``options``: ``modality``, and those of the modality's demo."""
+        """A run for each different listener; ``options``: ``modality``, and the demo's ``defense`` and ``strength``."""
         if settings.tls:
             raise InputError("--tls: threat-model streams with and without it; leave it away")
         base = _base(settings)
@@ -106,7 +106,8 @@ def _base(settings: Settings) -> StreamSettings:
 
     modality = str(settings.options.get("modality", "lidar"))
     frames = settings.frames or FRAMES[settings.profile]
-    options = {"frames_per_street": 1, **{k: v for k, v in settings.options.items() if k != "modality"}}
+    handed = {key: settings.options[key] for key in ("defense", "strength") if key in settings.options}
+    options = {"frames_per_street": 1, **handed}
     return study(f"demo-{modality}").cells(replace(settings, frames=frames, options=options))[0].stream
 
 

@@ -47,7 +47,7 @@ class Amount:
 
     judged: defenses at split points whose attacks were trained under them. naive: defenses elsewhere, at the deepest
     split point or, with ``everywhere``, at each. links: the attacks run over the first; over the others, the undefended
-    streams and those of ``elsewhere`` are timed.
+    streams and those of ``elsewhere`` are timed, from the split point number ``timed`` on.
     """
 
     frames: int
@@ -56,6 +56,7 @@ class Amount:
     naive: Sequence[Choice]
     everywhere: bool = False
     elsewhere: Sequence[Choice] = ()
+    timed: int = 0
 
 
 def _noise(*strengths: float) -> list[Choice]:
@@ -67,7 +68,7 @@ _ALL_LINKS = ("lan", "wifi", "5g", "lte", "satellite")
 _LONG = ([*_noise(0.25, 0.5, 1.0, 2.0), FILLED], _noise(1.0, 2.0), True, _noise(2.0))
 
 PROFILES: Mapping[str, Amount] = {
-    "quick": Amount(20, ("lan", "lte"), _noise(0.5, 1.0, 2.0), _noise(1.0)),
+    "quick": Amount(26, ("lan", "lte"), _noise(1.0, 2.0), _noise(1.0), timed=1),
     "cpu": Amount(40, _ALL_LINKS, *_LONG),
     "paper": Amount(200, _ALL_LINKS, *_LONG),
 }
@@ -86,12 +87,14 @@ class Tradeoff:
         and ``loss``: what a recommendation may leak, and may cost in utility."""
         amount, limits = _amount(settings), _limits(settings)
         cells: list[Cell] = []
-        for base in (bases := _bases(settings, amount)):
+        bases = _bases(settings, amount)
+        for number, base in enumerate(bases):
+            others = amount.links[1:] if number >= min(amount.timed, len(bases) - 1) else ()
             for choice in _defenses(base, amount, deepest=base is bases[-1]):
                 first = _cell(base, choice, amount.links[0], limits)
                 reference = cells[0].reference if cells else first.id
                 cells.append(replace(first, reference=reference))
-                for link in amount.links[1:] if choice == NONE or choice in amount.elsewhere else ():
+                for link in others if choice == NONE or choice in amount.elsewhere else ():
                     floors = [listed for listed in base.attacks if not listed.files]
                     other = _cell(replace(base, attacks=floors[:1]), choice, link, limits)
                     columns = {**other.columns, "leakage_of": first.id}

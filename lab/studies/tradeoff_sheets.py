@@ -38,8 +38,9 @@ def sheets(results: Sequence[CellResult]) -> list[Sheet]:
     made.append(_plot([row for row in rows.values() if row.link == links[0]], links[0], leak, utility))
     for link in links:
         chosen = {key: row for key, row in rows.items() if row.link == link}
-        made.append(_table(chosen, by_id, link, leak, utility, declared))
+        made.append(_table(chosen, by_id, link, leak, utility))
         made.append(_held(list(chosen.values()), link, leak, utility))
+    made.append(_worth([by_id[key] for key in rows if _twin(by_id[key]) is None], measure))
     made.append(_stages([by_id[key] for key in rows]))
     return made
 
@@ -140,14 +141,9 @@ def _table(
     link: str,
     leak: Metric,
     utility: Metric,
-    declared: Declarations,
 ) -> Sheet:
-    names = {name for key in rows for name in by_id[key].summary["halves"][REPORT]["utility"]}
-    more = [m for name, m in declared.by_name.items() if name in names and name != utility.name]
     titles = [utility.title, f"leakage: {leak.title}", LATENCY.title, "95th percentile (ms)", PAYLOAD.title]
-    sheet = Sheet(
-        f"Every row over {link}: figures of the reporting streets", ["row", "front", *titles, *[m.title for m in more]]
-    )
+    sheet = Sheet(f"Every row over {link}: figures of the reporting streets", ["row", "front", *titles])
     members = front(list(rows.values()), leak)
     for key, row in rows.items():
         half = by_id[key].summary["halves"][REPORT]
@@ -166,13 +162,23 @@ def _table(
                 estimate(row.reported.latency, LATENCY),
                 Entry(f"{half['latency_ms']['total']['p95']:,.0f}"),
                 _kilobytes(row.reported.payload),
-                *[estimate(half["utility"].get(m.name), m) for m in more],
             ]
         )
     sheet.notes.append(
         f"{next(iter(rows.values())).reported.groups} streets that had no part in choosing the front. A frame waits "
-        "for no other, and the listener inverts when the stream has ended, so times are the victim's own."
+        "for no other, and the listener inverts when the stream has ended, so times are the victim's own, on this "
+        "machine with whatever else ran on it."
     )
+    return sheet
+
+
+def _worth(results: Sequence[CellResult], measure: Scorer) -> Sheet:
+    """Every utility metric; a link changes none of them."""
+    halves = [result.summary["halves"][REPORT]["utility"] for result in results]
+    metrics = [m for m in measure.utilities if any(m.name in half for half in halves)]
+    sheet = Sheet("What the network is worth: every figure, reporting streets", ["cell", *[m.title for m in metrics]])
+    for result, half in zip(results, halves, strict=True):
+        sheet.add([Entry(result.cell.title, kind="name"), *[estimate(half.get(m.name), m) for m in metrics]])
     return sheet
 
 

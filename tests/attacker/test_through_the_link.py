@@ -31,12 +31,12 @@ FLOATS = 200_000
 
 def features(frame: int) -> Payload:
     values = torch.rand(FLOATS, generator=torch.Generator().manual_seed(frame))
-    return Payload("features", "dense", {"a": values}, {"frame": frame})
+    return Payload("features", "toy", {"a": values}, {"frame": frame})
 
 
 class Echo:
     def reply(self, payload: Payload, exchange: int, turn: int, part: int, parts: int) -> Payload:
-        return Payload("result", "dense", {"sum": payload.tensors["a"].sum().reshape(1)}, {})
+        return Payload("result", "toy", {"sum": payload.tensors["a"].sum().reshape(1)}, {})
 
     def close(self) -> None: ...
 
@@ -95,7 +95,7 @@ def test_what_was_sent_is_captured_or_missed(
         "--spool", str(tmp_path / "ring"), "--spool-mb", "16",
     )  # fmt: skip
     processes.append(relay)
-    offer = Offer(victim="toy", split="s", weights_sha256=b"w" * 32, config_sha256=b"c" * 32, layouts=("dense",))
+    offer = Offer(victim="toy", split="s", weights_sha256=b"w" * 32, config_sha256=b"c" * 32, layouts=("toy",))
     client = EdgeClient(f"127.0.0.1:{link['port']}", offer)
     client.open()
     sent = 30

@@ -77,7 +77,7 @@ def cloud() -> Iterator[tuple[Ears, CopyPusher, Callable[[], EdgeClient]]]:
     clients: list[EdgeClient] = []
 
     def connect() -> EdgeClient:
-        client = EdgeClient(f"127.0.0.1:{port}", Offer("toy", "middle", b"w" * 32, b"c" * 32, ("dense",)))
+        client = EdgeClient(f"127.0.0.1:{port}", Offer("toy", "middle", b"w" * 32, b"c" * 32, ("toy",)))
         client.open()
         clients.append(client)
         return client
@@ -93,7 +93,7 @@ def cloud() -> Iterator[tuple[Ears, CopyPusher, Callable[[], EdgeClient]]]:
 
 
 def send(client: EdgeClient, frame: int) -> None:
-    payload = Payload("features", "dense", {"x": torch.full((50,), float(frame))})
+    payload = Payload("features", "toy", {"x": torch.full((50,), float(frame))})
     assert torch.equal(next(client.send(frame, 0, [payload])).payload.tensors["x"], payload.tensors["x"])
 
 

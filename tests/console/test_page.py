@@ -199,18 +199,22 @@ def test_the_page_notes_when_it_heard_of_and_drew_each_frame(stage: Any, page: P
 
 
 def test_the_browsers_memory_does_not_grow_with_the_frames(tmp_path: Any, stage_at: Any, page: Page) -> None:
-    """The soak test's short version: after the curves' window is full, four times as many frames hold no more."""
-    stage = stage_at(tmp_path, 0.03).start(window=20)
+    """The soak test's short version: once the curves' window is full and the scripts are compiled, 300 more frames hold
+    no more. One frame's pictures are a tenth of what is allowed."""
+    stage = stage_at(tmp_path, 0.02).start(window=20)
     try:
         visit(page, stage.url)
         session = page.context.new_cdp_session(page)
 
         def heap_mb(frame: int) -> float:
             page.wait_for_function("f => Number(document.getElementById('truth').dataset.frame) > f", arg=frame)
-            session.send("HeapProfiler.collectGarbage")
-            return float(session.send("Runtime.getHeapUsage")["usedSize"]) / 1e6
+            looks = []
+            for _ in range(3):  # what has just come holds more for a moment
+                session.send("HeapProfiler.collectGarbage")
+                looks.append(float(session.send("Runtime.getHeapUsage")["usedSize"]) / 1e6)
+            return min(looks)
 
-        before, after = heap_mb(100), heap_mb(400)
-        assert after - before < 1.0, (before, after)  # one frame's pictures are a tenth of that
+        before, after = heap_mb(250), heap_mb(550)
+        assert after - before < 1.0, (before, after)
     finally:
         stage.stop()

@@ -19,7 +19,7 @@ from lab.axes import Axis, parse_axis, trials
 from lab.runfolder import RunFolder
 from lab.studies.base import Settings
 from lab.studies.registry import STUDIES
-from lab.sweep import sweep
+from lab.sweep import sheet, sweep
 from victims.base import silent
 from wire.errors import InputError
 
@@ -189,3 +189,22 @@ def test_a_resumed_sweep_keeps_its_study_and_its_axes(swept: ModuleType, tmp_pat
         sweep("demo-lidar", Settings(), [], tmp_path, folder.path, silent)
     with pytest.raises(InputError, match=r"goes over strength=0"):
         sweep("swept", Settings(), ["strength=1"], tmp_path, folder.path, silent)
+
+
+def test_the_table_for_people_shows_axes_and_headline_figures_and_leaves_the_rest_to_the_csv() -> None:
+    rows = [
+        {
+            "trial": "ab", "strength": 1, "link.delay_ms": 7, "status": "finished", "reason": "", "cell": "a cell",
+            "frames.sent": 4, "link.within_band": True, "latency_ms.head.p50": 1.0, "latency_ms.total.p50": 90.25,
+            "concretizer.f1_15.mean": 0.98765, "concretizer.f1_15.low": 0.9, "concretizer.chamfer.mean": 0.1,
+            "utility.agreement.mean": None,
+        },
+        {"trial": "cd", "strength": 13, "link.delay_ms": 7, "status": "failed", "reason": "unlucky"},
+    ]  # fmt: skip
+    made = sheet(rows, "f1_15")
+    assert list(made.columns) == [
+        "strength", "link.delay_ms", "status", "cell", "link.within_band", "latency_ms.total.p50",
+        "concretizer.f1_15.mean", "utility.agreement.mean",
+    ]  # fmt: skip
+    assert [entry.text for entry in made.rows[0]] == ["1", "7", "finished", "a cell", "True", "90.25", "0.9877", "–"]
+    assert [entry.why for entry in made.rows[1][3:]] == ["unlucky"] * 5

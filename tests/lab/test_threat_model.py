@@ -11,6 +11,7 @@ import pytest
 from attacker import registry
 from attacker.attacks.base import Needs
 from attacker.knowledge import KnowledgeCard
+from lab.axes import trials
 from lab.stream import AttackChoice, StreamSettings
 from lab.studies import entitled
 from lab.studies.base import CellResult, Settings
@@ -100,6 +101,13 @@ def test_what_an_attack_was_trained_under_is_read_from_its_weights(
 
 def test_an_aware_attack_without_weights_was_trained_under_nothing() -> None:
     assert "name no training" in trained_under(AttackChoice("concretizer-aware"), "feature_centric", {"strength": 1.0})
+
+
+def test_its_defense_can_be_set_and_swept() -> None:
+    made = trials(STUDY, Settings(frames=8), ["strength=0.25,1"])
+    assert [trial.cells[0].stream.defense_settings for trial in made] == [{"strength": 0.25}, {"strength": 1.0}]
+    with pytest.raises(InputError, match=r"no such path.*options of threat-model defense, modality, strength"):
+        trials(STUDY, Settings(frames=8), ["power=1"])
 
 
 def test_it_streams_with_and_without_tls_by_itself() -> None:

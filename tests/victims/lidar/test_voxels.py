@@ -31,7 +31,9 @@ def test_shapes_of_the_presets() -> None:
     assert PRESETS["street"].shape == (41, 512, 512)
     assert PRESETS["kitti"].bev == (200, 176)
     assert PRESETS["street"].bev == (64, 64)
-    with pytest.raises(InputError, match="no LiDAR preset 'waymo'; there are kitti, street"):
+    assert PRESETS["near"].shape == (41, 320, 320)
+    assert PRESETS["near"].bev == (40, 40)
+    with pytest.raises(InputError, match="no LiDAR preset 'waymo'; there are kitti, near, street"):
         preset("waymo")
 
 
