@@ -53,10 +53,10 @@ def scatter(points: Sequence[Point], x_title: str, y_title: str, note: str = "")
     members = sorted((point.x[0], point.y[0]) for point in points if point.front)
     if len(members) > 1:
         axes.plot(*zip(*members, strict=True), color=_INK, linewidth=1, linestyle="--", zorder=0)
-    _label(axes, points)
     axes.set_xlabel(x_title)
     axes.set_ylabel(y_title)
     axes.margins(0.16, 0.16)
+    _label(axes, points)
     if note:
         figure.text(0.01, -0.03, note, fontsize=7.5, color=_SOFT)
     return _png(figure)
@@ -82,18 +82,20 @@ def stage_bars(rows: Sequence[tuple[str, Mapping[str, float]]], stages: Sequence
 
 
 def _label(axes: Any, points: Sequence[Point]) -> None:
-    """Names beside the points, each nudged below the last where two would lie on each other."""
+    """Names beside the points, away from the right edge's, each nudged below the last where two would overlap."""
     axes.figure.canvas.draw()
-    taken: list[tuple[float, float]] = []
-    for point in sorted(points, key=lambda p: (p.x[0], -p.y[0])):
+    taken: dict[bool, list[float]] = {True: [], False: []}
+    for point in sorted(points, key=lambda p: -p.y[0]):
         x, y = axes.transData.transform((point.x[0], point.y[0]))
+        left = bool(0.4 < axes.transAxes.inverted().transform((x, y))[0] < 0.85)
         place = y
-        while any(abs(place - other) < 15 and abs(x - at) < 210 for at, other in taken):
-            place -= 15
-        taken.append((x, place))
+        while any(abs(place - other) < 16 for other in taken[left]):
+            place -= 4
+        taken[left].append(place)
         axes.annotate(
-            point.label, (point.x[0], point.y[0]), xytext=(9, (place - y) * 72 / axes.figure.dpi + 5),
-            textcoords="offset points", fontsize=8, color=_INK if point.front else _SOFT,
+            point.label, (point.x[0], point.y[0]), xytext=(-9 if left else 9, (place - y) * 72 / axes.figure.dpi + 5),
+            textcoords="offset points", ha="right" if left else "left", fontsize=8,
+            color=_INK if point.front else _SOFT,
         )  # fmt: skip
 
 
