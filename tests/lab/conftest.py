@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 from lab.runfolder import RunFolder, write_whole
+from lab.studies.registry import STUDIES
 from wire import arrays
 from wire.record import RecordWriter
 
 MakeRun = Callable[..., RunFolder]
 
 FRAMES = 10
+SCRIPT = Path(__file__).with_name("swept.py")
 
 
 def street_like(seed: int, points: int = 3000) -> np.ndarray:
@@ -29,6 +34,19 @@ def street_like(seed: int, points: int = 3000) -> np.ndarray:
     far = np.stack([rng.uniform(26, 60, n), rng.uniform(-30, 30, n), rng.uniform(-1.7, 3, n)], 1)
     xyz = np.concatenate([ground, wall, box, far])
     return np.hstack([xyz, rng.random((len(xyz), 1))]).astype(np.float32)
+
+
+@pytest.fixture
+def swept(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The study of ``swept.py``, in the registry."""
+    spec = importlib.util.spec_from_file_location("swept", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "swept", module)
+    spec.loader.exec_module(module)
+    monkeypatch.setitem(STUDIES, "swept", "swept:STUDY")
+    return module
 
 
 @pytest.fixture

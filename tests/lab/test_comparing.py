@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -14,25 +11,11 @@ from lab.execute import execute
 from lab.runfolder import RunFolder
 from lab.scores import read_scores
 from lab.studies.base import Settings
-from lab.studies.registry import STUDIES
 from lab.sweep import sweep
 from victims.base import silent
 from wire.errors import InputError
 
-SCRIPT = Path(__file__).with_name("swept.py")
-
-
-@pytest.fixture(autouse=True)
-def swept(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The study of ``swept.py``, in the registry."""
-    spec = importlib.util.spec_from_file_location("swept", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "swept", module)
-    spec.loader.exec_module(module)
-    monkeypatch.setitem(STUDIES, "swept", "swept:STUDY")
-    return module
+pytestmark = pytest.mark.usefixtures("swept")
 
 
 def run(root: Path, strength: float, seed: int = 0) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import os
 import signal
@@ -18,26 +17,12 @@ import pytest
 from lab.axes import Axis, parse_axis, trials
 from lab.runfolder import RunFolder
 from lab.studies.base import Settings
-from lab.studies.registry import STUDIES
 from lab.sweep import sheet, sweep
 from victims.base import silent
 from wire.errors import InputError
 
 SCRIPT = Path(__file__).with_name("swept.py")
 PATIENCE_S = 200.0
-
-
-@pytest.fixture
-def swept(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The study of ``swept.py``, in the registry."""
-    spec = importlib.util.spec_from_file_location("swept", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "swept", module)
-    spec.loader.exec_module(module)
-    monkeypatch.setitem(STUDIES, "swept", "swept:STUDY")
-    return module
 
 
 def settings(log: Path) -> Settings:
