@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attacker import guard
-from attacker.config import AttackerConfig
+from attacker.config import WORK, AttackerConfig
 from attacker.knowledge import KnowledgeCard
 from attacker.redis_address import address_of
 from wire.address import listen, parse_address
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = read(AttackerConfig, chosen.config)
         card = config.card
-        folders = [config.folder / "capture", config.folder / "reconstructions"]
+        folders = [config.folder / "capture", config.folder / "reconstructions", config.folder / WORK]
         for folder in folders if config.mirror else folders[1:]:
             folder.mkdir(parents=True, exist_ok=True)
         dial = [address_of(config.redis).address] if config.redis is not None else []

@@ -10,6 +10,9 @@ from pydantic import Field, field_validator, model_validator
 from attacker.knowledge import KnowledgeCard
 from wire.rolefile import Role
 
+WORK = "work"
+"""Subfolder of the listener's folder in which attacks keep intermediate states."""
+
 RecordLevel = Literal["full", "features", "heads", "none"]
 
 
@@ -42,9 +45,9 @@ class AttackerConfig(Role):
     """``python -m attacker --config attacker.toml``.
 
     Exactly one of mirror (``HOST:PORT`` to listen on for a link or a cloud; port 0 for any) and capture (a folder
-    that was recorded before). folder: gets ``capture/`` and ``reconstructions/``. record: what of each transfer is
-    kept - all, only what left the edge, heads without tensors, nothing but frame numbers. record_gb: bound of either
-    folder. grace_s: how long a stop may take to work off the queue in lossless mode.
+    that was recorded before). folder: gets ``capture/``, ``reconstructions/`` and ``work/``. record: what of each
+    transfer is kept - all, only what left the edge, heads without tensors, nothing but frame numbers. record_gb: bound
+    of either folder. grace_s: how long a stop may take to work off the queue in lossless mode.
 
     redis: URL of a server through which worker processes (``python -m attacker.work``) invert in the place of
     ``workers`` threads; :data:`attacker.redis_address.URL_VARIABLE` goes before it. redis_prefix: of its keys, one for
@@ -120,6 +123,35 @@ class WorkerConfig(Role):
     @classmethod
     def _each_once(cls, attacks: tuple[AttackConfig, ...]) -> tuple[AttackConfig, ...]:
         return each_once(attacks)
+
+    @property
+    def card(self) -> KnowledgeCard:
+        """The knowledge card. Raises InputError for what no card may say."""
+        return KnowledgeCard.from_dict(self.knowledge, "knowledge")
+
+
+class FitConfig(Role):
+    """``python -m attacker.fit --config fit.toml``: train one attack for one split point of one victim.
+
+    oracle: ``HOST:PORT`` of the query oracle, where the card grants queries. data: pictures, scans of the attacker's
+    own, as the victim reads them (``data_settings``, at most ``frames``). folder: gets what is trained, and what a
+    killed training goes on from.
+    """
+
+    attack: AttackConfig
+    knowledge: dict[str, Any] = Field(default_factory=dict)
+    victim: str
+    split: str
+    oracle: str | None = None
+    data: Path
+    data_settings: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    frames: int = Field(default=0, ge=0)
+    folder: Path
+    control: str = "127.0.0.1:0"
+    control_hosts: tuple[str, ...] = ()
+    seed: int = Field(default=0, ge=0)
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = Field(default=1, ge=1, le=256)
 
     @property
     def card(self) -> KnowledgeCard:

@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from attacker.attacks.base import Attack, DefenseCard, Grants
 from attacker.config import AttackConfig
 from attacker.knowledge import KnowledgeCard
 from attacker.registry import attack as registered
+from victims.base import Progress, silent
 from wire.errors import InputError
 
 
@@ -26,15 +28,30 @@ def entitled(attacks: Sequence[AttackConfig], card: KnowledgeCard) -> dict[str, 
     return found
 
 
-def grants_of(wanted: AttackConfig, card: KnowledgeCard, *, device: str, seed: int) -> Grants:
-    """What this attack gets beside the capture."""
+def grants_of(
+    wanted: AttackConfig,
+    card: KnowledgeCard,
+    *,
+    device: str,
+    seed: int,
+    work: Path | None = None,
+    progress: Progress = silent,
+) -> Grants:
+    """What this attack gets beside the capture. work: a folder for its intermediate states."""
     public: Mapping[str, Any] = {
         "device": device,
         "seed": seed,
         **{key: tuple(value) if isinstance(value, list) else value for key, value in wanted.settings.items()},
     }
     defense = DefenseCard(card.defense_name, card.defense_settings) if card.defense == "aware" else None
-    return Grants(files=dict(wanted.files), splits=dict(wanted.splits), settings=public, defense=defense)
+    return Grants(
+        files=dict(wanted.files),
+        splits=dict(wanted.splits),
+        settings=public,
+        defense=defense,
+        work=work,
+        progress=progress,
+    )
 
 
 def digest(wanted: AttackConfig, card: KnowledgeCard, seed: int) -> str:

@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 
+from attacker.advance import Advance
 from attacker.attacks.base import Attack, Needs
 from attacker.capture import Capture, replay
-from attacker.config import AttackerConfig
+from attacker.config import WORK, AttackerConfig
 from attacker.decoding import decode_frame
 from attacker.frames import RawFrame
 from attacker.granting import digest, entitled, grants_of
@@ -59,6 +60,7 @@ class Attacker:
         self.capture = Capture(config.folder / "capture", config.record, config.record_bytes) if config.mirror else None
         self.newest = NewestFrame()
         self.summary = ReadSummary()
+        self._advance = {row: Advance() for row in self.attacks}
         self._workers = self._hire()
         self._stopping = False
         self._ears: dict[int, Ear] = {}
@@ -203,13 +205,21 @@ class Attacker:
                 deliveries=config.deliveries,
             )
         grants = {
-            wanted.row: grants_of(wanted, self.card, device=config.device, seed=config.seed)
+            wanted.row: grants_of(
+                wanted,
+                self.card,
+                device=config.device,
+                seed=config.seed,
+                work=config.folder / WORK / wanted.row,
+                progress=self._advance[wanted.row],
+            )
             for wanted in config.attacks
         }
         return ThreadWorkers(config.workers, self.queue, Inverters(self.attacks, grants), self.store)
 
     def _attack(self, name: str) -> dict[str, Any]:
-        return {"selected": name in self.queue.selected, "why": self._refused.get(name)}
+        why = self._refused.get(name)
+        return {"selected": name in self.queue.selected, "why": why, "advance": vars(self._advance[name])}
 
     def _why(self, recorded: list[str]) -> str | None:
         reasons = [TLS_REASON] if self._tls_bytes else []

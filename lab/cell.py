@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 
 from lab import link_probe
-from lab.metrics.base import Scorer, scorer
+from lab.measuring import scorer_of
 from lab.parts import Parts
 from lab.recorded import calibration, captured_frames, defended, outcomes
 from lab.runfolder import RunFolder
 from lab.scores import Scores, score_run
-from lab.stream import Stream, StreamResult, StreamSettings
+from lab.stream import Moved, Stream, StreamResult
 from lab.studies.base import Cell, CellResult
 from lab.summary import Listener, count_frames, recorded_sender, summarize_run
 from victims.base import Progress
-from victims.registry import victim
 from wire.errors import RunError
 from wire.profiles import name_of
 
@@ -44,10 +43,12 @@ def run_cell(
     else:
         expected = max(1, settings.frames)
 
-        def on_progress(answered: int, inverted: int, _: int) -> None:
+        def on_progress(moved: Moved) -> None:
             rows = max(1, len(settings.attacks))
-            share = (answered + inverted / rows) / (2 * expected)
-            progress(STREAM_SHARE * min(1.0, share), 1.0, f"{cell.title}: {answered} frames, {inverted} inversions")
+            share = (moved.answered + (moved.made + moved.begun) / rows) / (2 * expected)
+            note = f", {moved.note}" if moved.note else ""
+            said = f"{cell.title}: {moved.answered} frames, {moved.made} inversions{note}"
+            progress(STREAM_SHARE * min(1.0, share), 1.0, said)
 
         progress(0.0, 1.0, f"{cell.title}: measuring the link")
         measured = link_probe.measure(settings.link, settings.seed, folder.path / "roles")
@@ -56,7 +57,7 @@ def run_cell(
         with Stream(settings, folder.path) as stream:
             streamed = _told(stream.run(on_progress))
         folder.write("stream.json", json.dumps(streamed, indent=1))
-    measure = _scorer(settings)
+    measure = scorer_of(cell)
 
     def on_scored(done: float, total: float, note: str = "") -> None:
         progress(STREAM_SHARE + (1 - STREAM_SHARE) * done / max(total, 1.0), 1.0, f"{cell.title}: scoring {note}")
@@ -131,10 +132,6 @@ def _listener(folder: RunFolder, heard: Mapping[str, Any]) -> Listener:
         dropped={name: counts["dropped"] + counts["withdrawn"] for name, counts in attacks.items()},
         lost={name: counts["failed"] + counts["late"] + counts["refused"] for name, counts in attacks.items()},
     )
-
-
-def _scorer(settings: StreamSettings) -> Scorer:
-    return scorer(victim(settings.victim).modality, {"split": settings.split, **settings.victim_settings})
 
 
 def _told(result: StreamResult) -> dict[str, Any]:

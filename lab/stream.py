@@ -86,8 +86,18 @@ class StreamResult:
     wall_s: float
 
 
-OnProgress = Callable[[int, int, int], None]
-"""Called with frames answered, reconstructions made, frames expected (0: not known)."""
+@dataclass(frozen=True)
+class Moved:
+    """How far a stream is. answered, made: frames and reconstructions. begun: the works in hand, as reconstructions
+    that are partly made. note: what the attack that works longest says of itself."""
+
+    answered: int = 0
+    made: int = 0
+    begun: float = 0.0
+    note: str = ""
+
+
+OnProgress = Callable[[Moved], None]
 
 
 class Stream:
@@ -215,21 +225,22 @@ class Stream:
     def _worker_numbers(self) -> range:
         return range(self.settings.workers if self.settings.redis is not None else 0)
 
-    def run(self, on_progress: OnProgress = lambda answered, inverted, expected: None) -> StreamResult:
+    def run(self, on_progress: OnProgress = lambda moved: None) -> StreamResult:
         """Wait until the source has ended and, in lossless mode, the listener has inverted all that it captured.
 
         RunError when a process dies for good or nothing moves for :data:`STALL_S` seconds.
         """
         edge, attacker, link, cloud = (self.roles[n] for n in ("edge", "attacker", "link", "cloud"))
-        moved, answered, made = time.monotonic(), 0, 0
+        moved, now, calls = time.monotonic(), Moved(), 0
         while True:
             heard, spoken = attacker.state(), edge.done or edge.state()
+            before, told = (now.answered, now.made, calls), heard.get("attacks", {}).values()
             # A process that is just ending or being restarted says nothing: what it said before holds.
-            now = int(spoken.get("answered", answered)), int(heard.get("reconstructions", made))
-            if now != (answered, made):
+            now = _moved(now, spoken, heard)
+            calls = sum(attack["advance"]["calls"] for attack in told) if heard else calls
+            if (now.answered, now.made, calls) != before:
                 moved = time.monotonic()
-            answered, made = now
-            on_progress(answered, made, self.settings.frames)
+            on_progress(now)
             if edge.done is not None and self._edge_done is None:
                 self._edge_done = time.monotonic()
             if self._edge_done is not None and heard and heard["queue"]["paused"]:
@@ -280,3 +291,13 @@ class Stream:
         for name in ("edge", "link", "cloud", "attacker", *(f"worker-{n}" for n in self._worker_numbers())):
             if name in self.roles:
                 self.roles[name].stop()
+
+
+def _moved(before: Moved, spoken: Mapping[str, Any], heard: Mapping[str, Any]) -> Moved:
+    busy = [a for a in heard.get("attacks", {}).values() if a["working"] and a["advance"]["note"]]
+    return Moved(
+        int(spoken.get("answered", before.answered)),
+        int(heard.get("reconstructions", before.made)),
+        sum(attack["working"] * attack["advance"]["share"] for attack in busy),
+        busy[0]["advance"]["note"] if busy else "",
+    )

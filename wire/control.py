@@ -65,6 +65,7 @@ class ControlServer:
     published: the address is a container's, and the host publishes it on its own loopback only: no token is needed
     then, and clients must call the server by a loopback name, as they do on loopback.
     routes: further ``GET`` paths; they return JSON-able data, or bytes as they are. actions: further ``POST`` paths.
+    uploads: ``POST`` paths that are given their body's bytes, at most ``upload_bytes`` of them.
 
     Raises :class:`~wire.errors.InputError` for a bad address, and for one beyond loopback without a token.
     """
@@ -82,6 +83,8 @@ class ControlServer:
         published: bool = False,
         routes: Mapping[str, Callable[[], Any]] | None = None,
         actions: Mapping[str, Callable[[], Reply]] | None = None,
+        uploads: Mapping[str, Callable[[bytes], Any]] | None = None,
+        upload_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         if (settings is None) != (apply is None):
             raise ValueError("settings and apply come together")
@@ -98,6 +101,8 @@ class ControlServer:
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self._app = self._build(name, state, routes or {}, actions or {})
+        for path, upload in (uploads or {}).items():
+            self._app.add_api_route(path, partial(_received, upload, upload_bytes), methods=["POST"])
 
     def start(self) -> int:
         """Listen; the port. Raises :class:`~wire.errors.InputError` when the address cannot be had."""
@@ -168,12 +173,7 @@ class _Change:
         self._lock = threading.Lock()
 
     async def patch(self, request: Request) -> Response:
-        body = bytearray()
-        async for part in request.stream():
-            body += part
-            if len(body) > MAX_BODY_BYTES:
-                raise HTTPException(413, f"settings of more than {MAX_BODY_BYTES} bytes")
-        return await run_in_threadpool(_answer, partial(self._change, bytes(body)))
+        return await _received(self._change, MAX_BODY_BYTES, request)
 
     def _change(self, body: bytes) -> Reply:
         try:
@@ -207,6 +207,15 @@ def _answer(call: Callable[[], Any]) -> Response:
         # Left to the server, it would also cost the client its connection.
         logging.getLogger(__name__).exception("control port")
         return _json({"error": f"{type(error).__name__}: {error}".splitlines()[0]}, 500)
+
+
+async def _received(call: Callable[[bytes], Any], most: int, request: Request) -> Response:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > most:
+            raise HTTPException(413, f"a body of more than {most} bytes")
+    return await run_in_threadpool(_answer, partial(call, bytes(body)))
 
 
 async def _refusal(request: Request, error: Exception) -> Response:

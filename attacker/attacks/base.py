@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from victims.base import Progress, Sample
+from victims.base import Progress, Sample, silent
 from wire.payload import Meta, Payload
 
 Direction = Literal["up", "down"]  # up: edge to cloud
@@ -101,6 +101,8 @@ class Grants:
     files: name -> path (``weights``: the victim's; ``inverter``: the attack's own trained weights).
     splits: split point -> further files for a session that is cut there.
     settings: what is public about the victim, such as its preset.
+    work: a folder that the attack may write into and finds again after a kill; None: nothing is kept.
+    progress: told how far an ``observe`` that takes long has come.
     """
 
     files: Mapping[str, Path] = field(default_factory=dict)
@@ -109,6 +111,8 @@ class Grants:
     query: Query | None = None
     snapshot: Callable[[], Path] | None = None
     defense: DefenseCard | None = None
+    work: Path | None = None
+    progress: Progress = silent
 
     def at(self, split: str) -> Grants:
         """The grants of a session that is cut at ``split``: its files stand beside the others, and go before them."""

@@ -141,7 +141,7 @@ def test_settings_are_applied_one_after_the_other(start: Start, process: Process
 
 def test_a_large_body_is_refused(start: Start) -> None:
     reply = start().patch("/settings", content=b" " * (MAX_BODY_BYTES + 1))
-    assert (reply.status_code, reply.json()) == (413, {"error": f"settings of more than {MAX_BODY_BYTES} bytes"})
+    assert (reply.status_code, reply.json()) == (413, {"error": f"a body of more than {MAX_BODY_BYTES} bytes"})
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "[::", ""])
