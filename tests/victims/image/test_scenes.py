@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_any_side(side: int) -> None:
 
 def test_a_scene_is_nearer_to_itself_than_to_others() -> None:
     frames = [(which, image.astype(float)) for _, which, image in pictures(1, 32, 6 * FRAMES_PER_SCENE)]
-    step = [np.square(b - a).mean() for (one, a), (two, b) in zip(frames, frames[1:], strict=False) if one == two]
-    jump = [np.square(b - a).mean() for (one, a), (two, b) in zip(frames, frames[1:], strict=False) if one != two]
+    step = [np.square(b - a).mean() for (one, a), (two, b) in pairwise(frames) if one == two]
+    jump = [np.square(b - a).mean() for (one, a), (two, b) in pairwise(frames) if one != two]
     assert min(step) > 0, "the camera stands still"
     assert np.median(step) < 0.5 * np.median(jump)
