@@ -16,6 +16,12 @@ VICTIMS: dict[str, str] = {
     "resnet18": "victims.image.victim:RESNET18",
     "resnet50": "victims.image.victim:RESNET50",
     "vit-b-16": "victims.image.victim:VIT_B",
+    "fastestdet": "victims.image.published:FASTESTDET",
+    "yolo-v2-resnet50": "victims.image.published:YOLO_V2",
+    "espnet": "victims.image.published:ESPNET",
+    "espnet-512": "victims.image.published:ESPNET_512",
+    "espnet-full": "victims.image.published:ESPNET_FULL",
+    "clip-vit-b-32": "victims.image.published:CLIP_VIT_B_32",
 }
 """Name -> ``module:attribute``, imported when asked for: a list of names must not cost an import of torch."""
 

@@ -4,6 +4,8 @@
 | --- | --- | --- |
 | torchvision's ResNets and ViTs | the tensors themselves | as they are |
 | CIFAR ResNets (akamaster/pytorch_resnet_cifar10) | under ``state_dict`` | ``module.`` dropped, ``linear`` is ``fc`` |
+| FastestDet, ESPNet | the tensors themselves | as they are: our modules have the published names |
+| CLIP (transformers) | ``model.safetensors`` of a folder | as they are, those of the image encoder only |
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ from wire.errors import InputError
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The tensors of a ``.safetensors`` file or of a torch checkpoint (``weights_only``), under torchvision's names.
 
-    Floating-point tensors come as float32, BatchNorm's batch counters are left out. InputError where the file is not
-    readable or holds no tensors.
+    A folder in transformers' layout stands for its ``model.safetensors``. Floating-point tensors come as float32,
+    BatchNorm's batch counters are left out. InputError where the file is not readable or holds no tensors.
     """
+    if path.is_dir():
+        path = path / "model.safetensors"
     if not path.is_file():
         raise InputError(f"weights {path}: no such file")
     try:

@@ -82,15 +82,28 @@ def find_pictures(folder: Path) -> list[Path]:
     return found
 
 
-def fitted(image: np.ndarray, side: int) -> np.ndarray:
-    """The central square of ``image`` uint8 (H, W, 3), resized (Lanczos) to (side, side, 3); as it is where it fits."""
+def fitted(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """The largest central part of ``image`` uint8 (H, W, 3) with the shape of ``size``, resized to it (Lanczos).
+
+    size: height and width, or the side of a square. A picture that has it already comes back as it is.
+    """
+    wanted = (size, size) if isinstance(size, int) else size
     height, width = image.shape[:2]
-    if (height, width) == (side, side):
+    if (height, width) == wanted:
         return image
-    square = min(height, width)
-    top, left = (height - square) // 2, (width - square) // 2
-    cut = Image.fromarray(image[top : top + square, left : left + square])
-    return np.asarray(cut.resize((side, side), Image.Resampling.LANCZOS), np.uint8).copy()
+    high = min(height, max(1, round(width * wanted[0] / wanted[1])))
+    wide = min(width, max(1, round(height * wanted[1] / wanted[0])))
+    top, left = (height - high) // 2, (width - wide) // 2
+    return _resized(image[top : top + high, left : left + wide], wanted)
+
+
+def squeezed(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The whole of ``image`` uint8 (H, W, 3) at height and width ``size`` (Lanczos): nothing is cut off."""
+    return image if image.shape[:2] == size else _resized(image, size)
+
+
+def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.LANCZOS), np.uint8).copy()
 
 
 def panned(image: np.ndarray, side: int, frames: int) -> Iterator[np.ndarray]:

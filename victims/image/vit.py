@@ -71,6 +71,17 @@ class VisionTransformer(nn.Module):
         logits: Tensor = self.heads(self.encoder(tokens)[:, 0])
         return logits
 
+    def glimpse(self, x: Tensor, kept: float, draw: torch.Generator) -> Tensor:
+        """Logits (B, classes) from a random share ``kept`` of each picture's patches, for training only."""
+        patches = self.conv_proj(x).flatten(2).transpose(1, 2) + self.encoder.pos_embedding[:, 1:]
+        count, patch_count, width = patches.shape
+        chosen = torch.rand((count, patch_count), generator=draw).argsort(1)[:, : max(1, round(kept * patch_count))]
+        seen = patches.gather(1, chosen[:, :, None].expand(-1, -1, width))
+        first = (self.class_token + self.encoder.pos_embedding[:, :1]).expand(count, -1, -1)
+        tokens = self.encoder.ln(self.encoder.layers(torch.cat([first, seen], 1)))
+        logits: Tensor = self.heads(tokens[:, 0])
+        return logits
+
 
 def vit_b_16(classes: int = 1000) -> VisionTransformer:
     """ViT-B with patches of 16 pixels, for 224x224 photographs."""

@@ -124,8 +124,13 @@ def test_streams_of_arrays_carry_their_labels(tmp_path: Path) -> None:
     samples = list(CIFAR_RESNET20.samples(str(tmp_path), {"frames": 2}))
     assert [int(s.truth["label"]) for s in samples] == [5, 6]
     assert (samples[1].arrays["image"] == images[1]).all()
-    with pytest.raises(InputError, match=r"^cifar-resnet20 looks at real pictures; give --data FOLDER$"):
-        CIFAR_RESNET20.samples("procedural", {})
+
+
+def test_procedural_scenes_are_clips_of_their_own() -> None:
+    samples = list(CIFAR_RESNET20.samples("procedural", {"frames": 6, "seed": 2, "frames_per_scene": 3}))
+    assert [s.meta["group"] for s in samples] == ["scene-0000"] * 3 + ["scene-0001"] * 3
+    assert len({s.digest() for s in samples}) == 6
+    assert all(s.arrays["image"].shape == (32, 32, 3) and not s.truth for s in samples)
 
 
 def test_views() -> None:
