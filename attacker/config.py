@@ -133,9 +133,9 @@ class WorkerConfig(Role):
 class FitConfig(Role):
     """``python -m attacker.fit --config fit.toml``: train one attack for one split point of one victim.
 
-    oracle: ``HOST:PORT`` of the query oracle, where the card grants queries. data: pictures, scans of the attacker's
-    own, as the victim reads them (``data_settings``, at most ``frames``). folder: gets what is trained, and what a
-    killed training goes on from.
+    oracle: ``HOST:PORT`` of the query oracle, where the card grants queries. data: pictures or scans of the attacker's
+    own, as the victim reads them (a path or ``procedural``; ``data_settings``, at most ``frames``). folder: gets what
+    is trained, and what a killed training goes on from.
     """
 
     attack: AttackConfig
@@ -143,7 +143,7 @@ class FitConfig(Role):
     victim: str
     split: str
     oracle: str | None = None
-    data: Path
+    data: str
     data_settings: dict[str, bool | int | float | str] = Field(default_factory=dict)
     frames: int = Field(default=0, ge=0)
     folder: Path
@@ -157,6 +157,12 @@ class FitConfig(Role):
     def card(self) -> KnowledgeCard:
         """The knowledge card. Raises InputError for what no card may say."""
         return KnowledgeCard.from_dict(self.knowledge, "knowledge")
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that may be read: what the attack is granted, and its own data."""
+        own = Path(self.data)
+        return (*self.attack.every_file, *([own] if own.exists() else []))
 
 
 def each_once(attacks: tuple[AttackConfig, ...]) -> tuple[AttackConfig, ...]:

@@ -47,9 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
         config = read(FitConfig, chosen.config)
         config.folder.mkdir(parents=True, exist_ok=True)
         card = config.card
-        granted = [*config.attack.every_file, config.data]
         dial = [parse_address(config.oracle, "oracle")] if config.oracle else []
-        return _fit(config, card.with_guard(guard.install(granted, [config.folder], connect=dial)))
+        return _fit(config, card.with_guard(guard.install(list(config.files), [config.folder], connect=dial)))
     except InputError as error:
         print(f"fit: {error}", file=sys.stderr)
         return 2
@@ -103,7 +102,7 @@ def _samples(config: FitConfig) -> Iterator[Sample]:
     from victims.registry import victim
 
     settings = {"frames": config.frames, "seed": config.seed, **config.data_settings}
-    yield from victim(config.victim).samples(str(config.data), settings)
+    yield from victim(config.victim).samples(config.data, settings)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ class Desk:
     def __init__(self, config: ConsoleConfig, hub: Hub) -> None:
         self._config, self._hub = config, hub
         self._view = view(config.modality)
-        self._scorer = scorer(config.modality, {"split": config.split, **config.settings})
+        self._scorer = scorer(config.modality, {"victim": config.victim, "split": config.split, **config.settings})
         self._scores = LiveScores(self._scorer, config.seed, self._scored, self._useful)
         self._pairing, self._palette, self._history = Pairing(), Palette(), History(config.window)
         self._latest: dict[str, dict[str, Any]] = {}  # attack -> its newest scores

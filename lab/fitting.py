@@ -26,7 +26,7 @@ class FitSettings:
     """What is trained, on what.
 
     attack: name, settings and granted files. knowledge: its card; with ``queries``, an oracle runs beside it that
-    answers no more than that. data: the attacker's own samples, of which it uses at most ``frames``.
+    answers no more than that. data: the attacker's own samples (a path or ``procedural``), at most ``frames`` of them.
     calibration: ``rms`` and ``clip`` of the streaming edge, for a defense that is measured in them.
     """
 
@@ -35,7 +35,7 @@ class FitSettings:
     victim_settings: Mapping[str, Any]
     attack: AttackChoice
     knowledge: KnowledgeCard
-    data: Path
+    data: str
     data_settings: Mapping[str, Any] = field(default_factory=dict)
     frames: int = 0
     defense: str = "none"

@@ -53,8 +53,12 @@ def networks(service: str) -> dict[str, list[str]]:
 def role(service: str, modality: str) -> dict[str, Any]:
     """The role file that is mounted into the service."""
     (mount,) = (m for m in SERVICES[service]["volumes"] if m.endswith(":/role.toml:ro"))
-    path = mount.split(":")[0].replace("/lidar/", f"/{modality}/")
+    path = mount.removesuffix(":/role.toml:ro").replace("${COMPOSE_PROFILES:-lidar}", modality)
     return tomllib.loads((ROOT / path).read_text())
+
+
+def test_every_modality_is_a_profile_of_every_service() -> None:
+    assert all(set(said.get("profiles", MODALITIES)) == set(MODALITIES) for said in SERVICES.values())
 
 
 def test_each_pair_that_must_talk_shares_a_network_and_no_other_pair_does() -> None:
