@@ -16,6 +16,15 @@ ATTACKS: dict[str, str] = {
     "concretizer": "attacker.attacks.lidar.concretizer:Concretizer",
     "concretizer-aware": "attacker.attacks.lidar.aware:ConcretizerAware",
     "preimage": "attacker.attacks.lidar.preimage:Preimage",
+    "inversion-direct": "attacker.attacks.image.inversion_networks.pixels:InversionDirect",
+    "inversion-decoder": "attacker.attacks.image.inversion_networks.generated:InversionDecoder",
+    "inversion-diffusion": "attacker.attacks.image.inversion_networks.generated:InversionDiffusion",
+    "direct": "attacker.attacks.image.direct:Direct",
+    "decoder": "attacker.attacks.image.decoder:Decoder",
+    "diffusion": "attacker.attacks.image.diffusion:Diffusion",
+    "mean-picture": "attacker.attacks.image.mean_picture:MeanPicture",
+    "nearest-picture": "attacker.attacks.image.nearest_picture:NearestPicture",
+    "prior-sample": "attacker.attacks.image.prior_sample:PriorSample",
 }
 """Name -> ``module:class`` (called without arguments) or ``module:attack``, imported when asked for."""
 

@@ -33,9 +33,14 @@ def check_attack(
     again = attack.open(session, grants)
     repeated = [item for frame in frames for item in again.observe([frame])] + list(again.finish())
     for one, two in zip(made, repeated, strict=True):
-        assert {k: v.tobytes() for k, v in one.arrays.items()} == {k: v.tobytes() for k, v in two.arrays.items()}
+        assert _same(one) == _same(two)
     return made
 
 
 def _bytes(frame: CapturedFrame) -> list[bytes]:
     return [to_bytes(t).tobytes() for part in frame.parts for t in part.payload.tensors.values()]
+
+
+def _same(made: Reconstruction) -> dict[str, bytes]:
+    """What must come out again; seconds of work do not."""
+    return {name: array.tobytes() for name, array in made.arrays.items() if not name.endswith("_s")}

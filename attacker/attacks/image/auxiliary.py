@@ -1,0 +1,36 @@
+"""Public pictures that a listener was granted: an ``.npz`` file of arrays, or a folder of pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from attacker.attacks.base import Grants
+from victims.image.arrays import read_arrays
+from victims.image.pictures import find_pictures, fitted, read_picture
+from wire.errors import InputError
+
+
+def read_auxiliary(path: Path, side: int, limit: int) -> np.ndarray:
+    """The first ``limit`` pictures of ``path``, uint8 (N, side, side, 3), cut to their central square and resized.
+
+    InputError where there are none, or one cannot be read.
+    """
+    if path.suffix == ".npz":
+        images = list(read_arrays(path, limit).images)
+    elif path.exists():
+        images = [read_picture(file) for file in find_pictures(path)[:limit]]
+    else:
+        raise InputError(f"auxiliary {path}: no such file or folder of pictures")
+    if not images:
+        raise InputError(f"auxiliary {path}: holds no pictures")
+    return np.stack([fitted(image, side) for image in images])
+
+
+def auxiliary_pictures(grants: Grants, side: int, limit: int, attack: str) -> np.ndarray:
+    """:func:`read_auxiliary` of ``grants.files["auxiliary"]``; InputError where it was not granted."""
+    path = grants.files.get("auxiliary")
+    if path is None:
+        raise InputError(f"attack {attack} needs public pictures; accepted: a file auxiliary (.npz, or a folder)")
+    return read_auxiliary(path, side, limit)

@@ -1,0 +1,34 @@
+"""Priors as the attacks name them: a whole diffusion prior's folder, or an autoencoder alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attacker.attacks.base import Grants
+from attacker.attacks.image.autoencoder import Autoencoder, load_autoencoder
+from attacker.attacks.image.prior import Prior, load_prior
+from wire.errors import InputError
+
+
+def granted_folder(grants: Grants, attack: str) -> Path:
+    """``grants.files["prior"]``; InputError where it was not granted."""
+    folder = grants.files.get("prior")
+    if folder is None:
+        raise InputError(f"attack {attack} needs a prior over pictures; accepted: a file prior (a diffusers folder)")
+    return folder
+
+
+def autoencoder_of(folder: Path, device: str = "cpu") -> Autoencoder:
+    """The autoencoder of a prior's ``folder``, or the one that is all that ``folder`` holds (TAESD is such a folder).
+
+    InputError names what is missing or does not fit.
+    """
+    loaded = load_autoencoder(folder, "vae" if (folder / "vae").is_dir() else "")
+    loaded.module.to(device)
+    return loaded
+
+
+def prior_of(folder: Path, side: int, device: str = "cpu") -> Prior:
+    """The prior in ``folder``, which must make pictures of ``side`` x ``side`` pixels. InputError as for
+    :func:`attacker.attacks.image.prior.load_prior`."""
+    return load_prior(folder, side=side, device=device)

@@ -1,0 +1,58 @@
+"""The floor that looks at nothing: the mean of public pictures, for every frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from attacker.attacks.base import CapturedFrame, Grants, Inverter, Needs, Reconstruction, SessionInfo
+from attacker.attacks.image.auxiliary import auxiliary_pictures
+from attacker.attacks.image.choices import number, read
+from attacker.attacks.image.sizes import side_of
+from attacker.attacks.image.stateless import Stateless, Untrained
+from wire.payload import Meta
+
+
+@dataclass(frozen=True)
+class MeanPictureSettings:
+    """auxiliary_frames: how many of the auxiliary pictures are read."""
+
+    auxiliary_frames: int = number(1000, 1, 1_000_000)
+
+    PAPER: ClassVar[Mapping[str, Meta]] = {}
+
+
+class _Inverter(Stateless):
+    def __init__(self, attack: str, grants: Grants, limit: int) -> None:
+        self._attack, self._grants, self._limit = attack, grants, limit
+        self._means: dict[int, tuple[np.ndarray, int]] = {}
+
+    def observe(self, frames: Sequence[CapturedFrame]) -> Sequence[Reconstruction]:
+        made = []
+        for frame in frames:
+            mean, pictures = self._mean(side_of(frame))
+            meta: dict[str, Meta] = {"auxiliary": pictures}
+            made.append(Reconstruction(frame.session, (frame.frame,), self._attack, {"image": mean}, meta))
+        return made
+
+    def _mean(self, side: int) -> tuple[np.ndarray, int]:
+        if side not in self._means:
+            images = auxiliary_pictures(self._grants, side, self._limit, self._attack)
+            self._means[side] = images.mean(0).round().astype(np.uint8), len(images)
+        return self._means[side]
+
+
+class MeanPicture(Untrained):
+    """No knowledge of the victim."""
+
+    name = "mean-picture"
+    modality = "image"
+    needs = Needs("wire", "none")
+
+    def open(self, session: SessionInfo, grants: Grants) -> Inverter:
+        """An inverter for any split point. InputError where no auxiliary pictures are granted."""
+        settings = read(MeanPictureSettings, grants.settings, self.name)
+        return _Inverter(self.name, grants, settings.auxiliary_frames)

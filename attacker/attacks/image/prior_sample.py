@@ -1,0 +1,73 @@
+"""The floor with a prior and without an attack: a sample of the prior for every frame, whatever its features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from attacker.attacks.base import CapturedFrame, Grants, Inverter, Needs, Reconstruction, SessionInfo
+from attacker.attacks.image import choices
+from attacker.attacks.image.choices import number, read
+from attacker.attacks.image.generators import granted_folder
+from attacker.attacks.image.prior import Prior, load_prior
+from attacker.attacks.image.sizes import side_of
+from attacker.attacks.image.stateless import Stateless, Untrained
+from victims.image.preprocessing import images_of
+from wire.errors import InputError
+from wire.payload import Meta
+from wire.seeds import generator
+
+
+@dataclass(frozen=True)
+class PriorSampleSettings:
+    """steps: of the sampler. prompt: what is drawn; empty is no text."""
+
+    steps: int = number(10, 1, 1000)
+    prompt: str = ""
+
+    PAPER: ClassVar[Mapping[str, Meta]] = {"steps": 20}
+
+
+class _Inverter(Stateless):
+    def __init__(self, attack: str, prior: Prior, settings: PriorSampleSettings, seed: int) -> None:
+        self._attack, self._prior, self._settings, self._seed = attack, prior, settings, seed
+        self._text = prior.embed([settings.prompt]) if settings.prompt else None
+
+    @torch.no_grad()
+    def observe(self, frames: Sequence[CapturedFrame]) -> Sequence[Reconstruction]:
+        prior, steps = self._prior, self._settings.steps
+        for frame in frames:
+            if side_of(frame) != prior.side:
+                raise InputError(
+                    f"frame {frame.frame}: of {side_of(frame)}x{side_of(frame)} pixels; "
+                    f"{prior.name} makes {prior.side}x{prior.side}"
+                )
+        if not frames:
+            return []
+        drawn = [generator(self._seed, "attack.prior-sample", 0, f.frame).standard_normal(prior.latent) for f in frames]
+        noise = torch.from_numpy(np.stack(drawn)).to(device=prior.device, dtype=prior.dtype)
+        text = None if self._text is None else self._text.expand(len(frames), -1, -1)
+        images = images_of(prior.generate(noise, text, steps=steps))
+        meta: dict[str, Meta] = {"prompt": self._settings.prompt, "steps": steps}
+        return [
+            Reconstruction(frame.session, (frame.frame,), self._attack, {"image": image}, meta)
+            for frame, image in zip(frames, images, strict=True)
+        ]
+
+
+class PriorSample(Untrained):
+    """No knowledge of the victim."""
+
+    name = "prior-sample"
+    modality = "image"
+    needs = Needs("wire", "none", batch=16)
+
+    def open(self, session: SessionInfo, grants: Grants) -> Inverter:
+        """An inverter for any split point. InputError where no prior is granted, or it is none."""
+        settings = read(PriorSampleSettings, grants.settings, self.name)
+        prior = load_prior(granted_folder(grants, self.name), device=choices.device(grants.settings))
+        return _Inverter(self.name, prior, settings, choices.seed(grants.settings, self.name))
