@@ -12,6 +12,7 @@ import numpy as np
 from lab import link_probe
 from lab.measuring import scorer_of
 from lab.parts import Parts
+from lab.privacy import run_privacy
 from lab.recorded import calibration, captured_frames, defended, outcomes
 from lab.runfolder import RunFolder
 from lab.scores import Scores, score_run
@@ -84,6 +85,9 @@ def run_cell(
         "processes": streamed["processes"],
         "heard": {"encrypted_bytes": int(heard.get("encrypted_bytes", 0)), "why": heard.get("why")},
     }
+    guaranteed = run_privacy(folder, settings.defense, settings.defense_settings)
+    if guaranteed is not None:
+        described["privacy"] = guaranteed
     before = folder.path / "link.json"
     summary = summarize_run(
         folder,

@@ -31,6 +31,8 @@ err = Console(stderr=True)
 
 ROOT = Path("runs")
 
+DEMOS = ("lidar", "image")
+
 STOPPED = 130
 """Exit code after Ctrl-C."""
 
@@ -42,6 +44,7 @@ Seed = Annotated[int, typer.Option(min=0, help="One seed for everything: same co
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda: where attacks compute.")]
 Profile = Annotated[str, typer.Option(help="quick (minutes, 2 cores), cpu (hours) or paper (GPU).")]
 Resume = Annotated[Path | None, typer.Option(help="Go on with this run folder; finished frames are not repeated.")]
+Victim = Annotated[str, typer.Option("--victim", help="The network to attack, where a study takes one.")]
 Split = Annotated[list[str] | None, typer.Option("--split", help="Only this split point (repeatable).")]
 Record = Annotated[str, typer.Option(help="What is kept: full, features, heads or none.")]
 RecordGb = Annotated[float, typer.Option("--record-gb", min=0.01, help="Bound on what is kept; the oldest goes first.")]
@@ -54,7 +57,7 @@ Tls = Annotated[bool, typer.Option("--tls", help="Encrypt edge to cloud: a wire 
 
 @app.command()
 def demo(
-    modality: Annotated[str, typer.Argument(help="lidar (image and radiance join with their rooms).")] = "lidar",
+    modality: Annotated[str, typer.Argument(help="lidar or image.")] = "lidar",
     data: Data = None,
     frames: Frames = 0,
     seed: Seed = 0,
@@ -77,8 +80,8 @@ def demo(
 
     Example: eavesplit demo lidar --live
     """
-    if modality != "lidar":
-        raise InputError(f"demo {modality!r} does not exist yet; there is: lidar")
+    if modality not in DEMOS:
+        raise InputError(f"demo {modality!r} does not exist; there are: {', '.join(DEMOS)}")
     if screenshot is not None and not live:
         raise InputError("--screenshot needs --live: it is a picture of the live page")
     options = {"defense": defense} if strength is None else {"defense": defense, "strength": strength}
@@ -89,10 +92,10 @@ def demo(
         settings = _settings(
             "quick", data, frames, seed, split, device, "full", 2.0, tls, options, link, redis, workers
         )
-        _live("demo-lidar", settings, port, screenshot)
+        _live(f"demo-{modality}", settings, port, screenshot)
         return
     settings = _settings("quick", data, frames, seed, split, device, "full", 2.0, tls, options, link, redis, workers)
-    _execute("demo-lidar", resume, settings)
+    _execute(f"demo-{modality}", resume, settings)
 
 
 @app.command()
@@ -101,6 +104,7 @@ def run(
     data: Data = None,
     frames: Frames = 0,
     seed: Seed = 0,
+    victim: Victim = "",
     split: Split = None,
     profile: Profile = "quick",
     device: Device = "auto",
@@ -117,7 +121,13 @@ def run(
 
     Example: eavesplit run concretizer --data path/to/kitti --split conv3.0
     """
+    from lab.studies.registry import study as find
+
     options = _pairs(setting)
+    if victim:
+        if not getattr(find(study), "takes_victim", False):
+            raise InputError(f"--victim {victim}: {study} has a victim of its own")
+        options["victim"] = victim
     settings = _settings(
         profile, data, frames, seed, split, device, record, record_gb, tls, options, link, redis, workers
     )

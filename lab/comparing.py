@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import link_probe
-from lab.metrics.base import ORACLE, Metric, scorer
+from lab.measuring import scorer_of
+from lab.metrics.base import ORACLE, Metric
 from lab.metrics.statistics import paired
 from lab.recorded import sample_digests
 from lab.report import render
@@ -127,7 +128,7 @@ def _paired(members: Sequence[Member]) -> Sheet:
     """Every cell against the first, on the samples that both streamed."""
     first = members[0]
     stream = first.result.cell.stream
-    measure = scorer(victim(stream.victim).modality, {"split": stream.split, **stream.victim_settings})
+    measure = scorer_of(first.result.cell)
     metrics = [metric for metric in measure.metrics if metric.name in measure.key]
     sheet = Sheet(
         f"Against {first.title}, sample by sample", ["cell", "attack", "samples in both", *[m.title for m in metrics]]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.contacts import write_contact
 from lab.runfolder import RunFolder
 from lab.studies.base import CellResult, Settings, plain, restored
 from lab.studies.links import cells_of
@@ -67,7 +68,8 @@ def execute(name: str, settings: Settings, root: Path, resume: Path | None, prog
         folder.write_summary({**results[0].summary, "cell": results[0].cell.id})
     else:
         folder.write_summary(summarize_study(name, {r.cell.id: r.summary for r in results}))
-    pictures = [made for result in results if (made := write_picture(result)) is not None]
+    drawn = [write_contact(folder, results), *(write_picture(result) for result in results)]
+    pictures = [made for made in drawn if made is not None]
     report = write_report(folder, study, results)
     lines = [*headline(results), _took(began), *(str(picture) for picture in pictures[:1])]
     return Finished(folder, report, lines)

@@ -81,6 +81,39 @@ def stage_bars(rows: Sequence[tuple[str, Mapping[str, float]]], stages: Sequence
     return _png(figure)
 
 
+@dataclass(frozen=True)
+class Line:
+    """A curve. x, y: as long as each other. end: (low, high) of the interval at its last point, where there is one."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    end: tuple[float, float] | None = None
+
+
+def lines(panels: Sequence[tuple[str, Sequence[Line]]], y_title: str, levels: Mapping[str, float]) -> bytes:
+    """A PNG: for each (title of its x axis, lines) a panel beside the others, x logarithmic, one y axis.
+
+    A label has the same colour in every panel. levels: horizontal lines, by name, that depend on nothing (floors).
+    """
+    names = list(dict.fromkeys(line.label for _, drawn in panels for line in drawn))
+    figure, first = _figure(5.6 * len(panels), 4.2, len(panels))
+    for axes, (title, drawn) in zip(first, panels, strict=True):
+        for line in drawn:
+            colour = _KIND_COLOURS[names.index(line.label) % len(_KIND_COLOURS)]
+            axes.plot(line.x, line.y, color=colour, linewidth=2, label=line.label)
+            if line.end is not None:
+                bar = [[max(line.y[-1] - line.end[0], 0)], [max(line.end[1] - line.y[-1], 0)]]
+                axes.errorbar(line.x[-1], line.y[-1], yerr=bar, color=colour, fmt="o", markersize=5, capsize=3)
+        for number, (name, level) in enumerate(levels.items()):
+            axes.axhline(level, color=_SOFT, linewidth=1, linestyle=("--", ":", "-.")[number % 3], label=name)
+        axes.set_xscale("log")
+        axes.set_xlabel(title)
+    first[0].set_ylabel(y_title)
+    first[0].legend(fontsize=8, frameon=False)
+    return _png(figure)
+
+
 def _label(axes: Any, points: Sequence[Point]) -> None:
     """Names beside the points, away from the right edge's, each nudged below the last where two would overlap."""
     axes.figure.canvas.draw()
@@ -99,19 +132,21 @@ def _label(axes: Any, points: Sequence[Point]) -> None:
         )  # fmt: skip
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
+def _figure(width: float, height: float, panels: int = 0) -> tuple[Any, Any]:
+    """A figure and its axes; with ``panels`` a list of so many, side by side, that share their y axis."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=110, facecolor=_PAGE)
     FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.set_facecolor(_PAGE)
-    axes.grid(color="#dcd9d3", linewidth=0.6)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    return figure, axes
+    drawn = figure.subplots(1, max(panels, 1), sharey=True, squeeze=False)[0]
+    for axes in drawn:
+        axes.set_facecolor(_PAGE)
+        axes.grid(color="#dcd9d3", linewidth=0.6)
+        axes.set_axisbelow(True)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    return figure, list(drawn) if panels else drawn[0]
 
 
 def _png(figure: Any) -> bytes:

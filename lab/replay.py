@@ -59,7 +59,8 @@ def replay(capture: Path, names: Sequence[str], root: Path, seed: int, device: s
     if (source / "edge").is_dir():
         (run.path / "edge").symlink_to((source / "edge").resolve())  # made after the attacker has gone
         settings = _victim_settings(source)
-        scores = score_run(run, scorer(victim(name).modality, {"split": split, **settings}), seed, progress)
+        measure = scorer(victim(name).modality, {"victim": name, "split": split, **settings})
+        scores = score_run(run, measure, seed, progress)
         run.write("result.txt", "\n".join(_lines(scores)) + "\n")
     return run.path
 

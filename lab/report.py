@@ -81,6 +81,7 @@ def render(
     data = {
         "errorSpan": ERROR_SPAN_M,
         "headline": measure.headline,
+        "oracleIs": measure.oracle_is,
         "metrics": {
             m.name: {"title": m.title, "definition": m.definition, "bounds": m.bounds} for m in measure.metrics
         },
@@ -215,7 +216,8 @@ def _sheets(
     named = [(cell.title, cell.summary) for cell in cells]
     with_paper = [(cell.title, cell.summary, cell.paper) for cell in cells]
     key = [declared[name] for name in measure.key]
-    sheets = [tables.score_sheet("How much the listener got back", with_paper, key, measure.floors, paper_source)]
+    told = tables.Roles(measure.floors, measure.oracle_is)
+    sheets = [tables.score_sheet("How much the listener got back", with_paper, key, told, paper_source)]
     if any(summary.get("segments") for _, summary in named):
         sheets.append(tables.segment_sheet(named, declared[measure.headline], measure.floors))
     if any(summary["utility"] for _, summary in named):
@@ -225,7 +227,8 @@ def _sheets(
 
 def _cell_sheets(cell: CellPage, measure: Scorer, declared: Declarations) -> list[tables.Sheet]:
     only = [(cell.title, cell.summary, cell.paper)]
-    sheets = [tables.score_sheet("Every metric", only, measure.metrics, measure.floors, "see above")]
+    roles = tables.Roles(measure.floors, measure.oracle_is)
+    sheets = [tables.score_sheet("Every metric", only, measure.metrics, roles, "see above")]
     if cell.summary.get("differences"):
         sheets.append(tables.difference_sheet(cell.summary, [declared[name] for name in measure.key]))
     if cell.summary["latency_ms"]:
@@ -250,7 +253,7 @@ def _finding(cell: CellPage, measure: Scorer, declared: Declarations) -> str:
     if "floor" in best:
         parts.append(f"{best['floor']}, which learns nothing, {means[best['floor']]:.3f}")
     if ORACLE in best:
-        parts.append(f"the best possible is {means[best[ORACLE]]:.3f}")
+        parts.append(f"the {measure.oracle_is} is {means[best[ORACLE]]:.3f}")
     return f"{cell.title}: {'; '.join(parts)}." if parts else f"{cell.title}: nothing was rebuilt."
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from lab.metrics.base import ORACLE, Arrays, Scorer
+from lab.metrics.base import ORACLE, Arrays, Enrolling, Scorer
 from lab.recorded import Segment, Truths, reconstructions, segments, truths
 from lab.runfolder import RunFolder, write_whole
 from victims.base import Progress, Sample, silent
@@ -111,6 +111,8 @@ def score_run(run: RunFolder, scorer: Scorer, seed: int, progress: Progress = si
     found, orphans = 0, 0
     total = float(sum(1 for _ in truths(run.edge)))
     under = segments(run.edge)
+    if isinstance(scorer, Enrolling):
+        scorer.enroll(truth for _, truth in truths(run.edge))
     with part.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
 

@@ -19,7 +19,7 @@ from typing import Any
 from lab import link_probe
 from lab.axes import Trial, trials
 from lab.execute import execute
-from lab.metrics.base import scorer
+from lab.measuring import scorer_of
 from lab.report import render
 from lab.runfolder import RunFolder
 from lab.studies.base import CellResult, Settings, Study, plain, restored
@@ -27,7 +27,6 @@ from lab.studies.registry import study as find
 from lab.tables import Entry, Sheet
 from lab.telling import command, page
 from victims.base import Progress
-from victims.registry import victim
 from wire.errors import EavesplitError, InputError
 
 PREFIX = "sweep-"
@@ -225,8 +224,7 @@ def _told(
 
 
 def _headline(result: CellResult) -> str:
-    stream = result.cell.stream
-    return scorer(victim(stream.victim).modality, {"split": stream.split, **stream.victim_settings}).headline
+    return scorer_of(result.cell).headline
 
 
 def _name(outcome: Outcome, result: CellResult) -> str:

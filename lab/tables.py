@@ -87,6 +87,14 @@ class Sheet:
         return "abcdefghijklmnopqrstuvwxyz"[self.reasons.index(why) % 26]
 
 
+@dataclass(frozen=True)
+class Roles:
+    """floors: names of attacks that learn nothing. oracle_is: what the oracle's rows are."""
+
+    floors: Sequence[str]
+    oracle_is: str = "best possible"
+
+
 def role_of(attack: str, floors: Sequence[str]) -> str:
     """``floor``, ``oracle`` or ``attack``."""
     return ORACLE if attack == ORACLE else "floor" if attack in floors else "attack"
@@ -120,7 +128,7 @@ def score_sheet(
     title: str,
     cells: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Mapping[str, float]]]],
     metrics: Sequence[Metric],
-    floors: Sequence[str],
+    roles: Roles,
     paper_source: str,
 ) -> Sheet:
     """A row for each cell and attack. cells: (title, summary, paper's values by attack and metric)."""
@@ -129,12 +137,12 @@ def score_sheet(
     columns += [m.title + {"higher": " ↑", "lower": " ↓", "neither": ""}[m.better] for m in metrics]
     hints += [f"{m.definition} Source: {m.source}." for m in metrics]
     sheet = Sheet(title, columns, hints=hints)
-    words = {"floor": ("floor: learns nothing",), ORACLE: ("best possible",), "attack": ()}
+    words = {"floor": ("floor: learns nothing",), ORACLE: (roles.oracle_is,), "attack": ()}
     quoted = False
     for cell, summary, paper in cells:
-        for attack, found in ordered(summary["scores"], floors):
+        for attack, found in ordered(summary["scores"], roles.floors):
             row = [Entry(cell, kind="name")] if len(cells) > 1 else []
-            row.append(Entry(attack, words[role_of(attack, floors)], kind="name"))
+            row.append(Entry(attack, words[role_of(attack, roles.floors)], kind="name"))
             for metric in metrics:
                 entry = estimate(found.get(metric.name), metric)
                 theirs = paper.get(attack, {}).get(metric.name)

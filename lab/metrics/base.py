@@ -7,11 +7,11 @@ of truth and reconstruction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -82,6 +82,7 @@ class Scorer(Protocol):
     headline: str  # the metric shown first
     key: Sequence[str]  # the few metrics of the first table, headline first
     floors: Sequence[str]  # names of attacks that learn nothing
+    oracle_is: str  # what the oracle's rows are: "best possible"
     metrics: Sequence[Metric]
     utilities: Sequence[Metric]
 
@@ -102,9 +103,16 @@ class Scorer(Protocol):
         ...
 
 
+@runtime_checkable
+class Enrolling(Protocol):
+    """A scorer that wants to see every truth of a run before the first score (to find one among them)."""
+
+    def enroll(self, truths: Iterable[Sample]) -> None: ...
+
+
 Factory = Callable[[Mapping[str, Meta]], Scorer]
 
-SCORERS: dict[str, str] = {"lidar": "lab.metrics.points:scorer"}
+SCORERS: dict[str, str] = {"lidar": "lab.metrics.points:scorer", "image": "lab.metrics.pictures:scorer"}
 """Modality -> where its scorer's factory lives (``module:function``); plug-ins add to ``eavesplit.scorers``."""
 
 

@@ -155,6 +155,7 @@ class PointScorer:
     headline = "f1_15"
     key: Sequence[str] = ("f1_15", "occupancy_f1", "restored_per_true", "chamfer", "hd95")
     floors: Sequence[str] = ("coordinates", "preimage")
+    oracle_is: str = "best possible"
     metrics: Sequence[Metric] = METRICS
     utilities: Sequence[Metric] = detection.METRICS
 

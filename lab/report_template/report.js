@@ -10,6 +10,8 @@
   const errors = [[0, "#3d9be0"], [0.5, "#b9a7c9"], [1, "#e8432e"]];
   const attackColours = ["#0b76c5", "#d55e00", "#009e73", "#b1599a", "#c29200", "#4fa6d5"];
   const dashes = { attack: "solid", floor: "dash", oracle: "dot" };
+  // Pictures of pixels have no colour scale and do not turn.
+  if (data.pictures.every((picture) => picture.kind !== "points")) for (const id of ["colour-label", "turning"]) $(id).hidden = true;
   const quiet = { displayModeBar: false, responsive: true };
 
   // Layout colours are read again on every draw, so that a change of the system's theme needs no reload.
@@ -113,7 +115,7 @@
     $(id).replaceChildren(bold, " ", small);
   }
   const rounded = (v) => (v === null || v === undefined ? "–" : Math.abs(v) < 10 ? v.toFixed(3) : v.toPrecision(4));
-  const words = { floor: "floor: learns nothing", oracle: "best possible, made from the truth", attack: "" };
+  const words = { floor: "floor: learns nothing", oracle: `${data.oracleIs}, made from the truth`, attack: "" };
 
   // A panel changes its width when its neighbour appears; the window's own resizing is plotly's.
   const resized = new ResizeObserver((entries) => {

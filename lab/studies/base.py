@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 from lab.stream import StreamSettings
 from lab.tables import Sheet
 from victims.base import Progress, weights_folder
+from wire.payload import Meta
 
 Profile = Literal["quick", "cpu", "paper"]
 
@@ -48,13 +49,15 @@ class Cell:
     finished cells by it, also after a setting was added.
 
     columns: what distinguishes it in the study's table. reference: id of the study's cell that streams the same frames
-    without a defense, for the agreement; it may be the cell's own, and it is run before.
+    without a defense, for the agreement; it may be the cell's own, and it is run before. measure: what its scorer gets
+    beside the victim's settings; figures only, the stream does not depend on it.
     """
 
     title: str
     stream: StreamSettings
     columns: Mapping[str, Any] = field(default_factory=dict)
     reference: str = ""
+    measure: Mapping[str, Meta] = field(default_factory=dict)
 
     @property
     def id(self) -> str:

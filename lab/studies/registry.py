@@ -10,9 +10,17 @@ from wire.errors import InputError
 
 STUDIES: dict[str, str] = {
     "demo-lidar": "lab.studies.demo_lidar:STUDY",
+    "demo-image": "lab.studies.demo_image:STUDY",
     "concretizer": "lab.studies.concretizer:STUDY",
     "threat-model": "lab.studies.threat_model:STUDY",
     "tradeoff": "lab.studies.tradeoff:STUDY",
+    "visual-secrets-whitebox": "lab.studies.visual_secrets_whitebox:STUDY",
+    "visual-secrets-steps": "lab.studies.visual_secrets_steps:STUDY",
+    "visual-secrets-text": "lab.studies.visual_secrets_text:STUDY",
+    "visual-secrets-findings": "lab.studies.visual_secrets_findings:STUDY",
+    "visual-secrets-noise": "lab.studies.visual_secrets_noise:STUDY",
+    "visual-secrets-blackbox": "lab.studies.visual_secrets_blackbox:STUDY",
+    "visual-secrets-queries": "lab.studies.visual_secrets_queries:STUDY",
 }
 """Name -> ``module:attribute``, imported when asked for."""
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from attacker.knowledge import DEFENSES, VANTAGES, VICTIMS, KnowledgeCard
 from lab.cell import run_cell
-from lab.metrics.base import ORACLE, Metric, Scorer, scorer
+from lab.measuring import scorer_of
+from lab.metrics.base import ORACLE, Metric, Scorer
 from lab.recorded import payload_digests
 from lab.runfolder import RunFolder
 from lab.stream import StreamSettings
@@ -24,7 +25,6 @@ from lab.studies.base import Cell, CellResult, Settings
 from lab.studies.entitled import Offer, offered
 from lab.tables import Entry, Sheet, estimate, figure
 from victims.base import Progress
-from victims.registry import victim
 from wire.errors import InputError
 
 FRAMES = {"quick": 16, "cpu": 48, "paper": 200}
@@ -241,10 +241,9 @@ def _same_frames(results: Sequence[CellResult]) -> Sheet:
 
 def _any(found: Mapping[str, CellResult]) -> tuple[StreamSettings, Scorer]:
     """What all runs share, from any of them: the victim, its defense, how it is measured."""
-    stream = next(iter(found.values())).cell.stream
+    cell = next(iter(found.values())).cell
     rows = {choice.row: choice for result in found.values() for choice in result.cell.stream.attacks}
-    settings = {"split": stream.split, **stream.victim_settings}
-    return replace(stream, attacks=list(rows.values())), scorer(victim(stream.victim).modality, settings)
+    return replace(cell.stream, attacks=list(rows.values())), scorer_of(cell)
 
 
 def _headline(measure: Scorer) -> Metric:

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lab.front import Aims, Figures, Row, advice, front, leaks
-from lab.metrics.base import ORACLE, Declarations, Metric, Scorer, scorer
+from lab.measuring import scorer_of
+from lab.metrics.base import ORACLE, Declarations, Metric, Scorer
 from lab.parts import STAGES
 from lab.plots import Point, scatter, stage_bars
 from lab.studies.base import CellResult
 from lab.studies.entitled import trained_under
 from lab.tables import Entry, Sheet, estimate
-from victims.registry import victim
 
 LATENCY = Metric(
     "total_ms", "ms", "lower", "From capture to answer, a frame that waits for no other; mean.", "measured", "latency"
@@ -229,8 +229,7 @@ def _twin(result: CellResult) -> str | None:
 
 
 def _measure(result: CellResult) -> Scorer:
-    stream = result.cell.stream
-    return scorer(victim(stream.victim).modality, {"split": stream.split, **stream.victim_settings})
+    return scorer_of(result.cell)
 
 
 def _utility(results: Sequence[CellResult], measure: Scorer) -> Metric | None:

@@ -55,7 +55,9 @@ def test_scores_come_attack_floor_oracle_with_the_papers_value_marked() -> None:
         "notes": {"concretizer": {"from a sample": 3}},
     }
     paper = {"concretizer": {"f1_15": 0.9914}}
-    sheet = tables.score_sheet("t", [("conv3.0", summary, paper)], [F1, CHAMFER], ("coordinates",), "Table 1")
+    sheet = tables.score_sheet(
+        "t", [("conv3.0", summary, paper)], [F1, CHAMFER], tables.Roles(("coordinates",)), "Table 1"
+    )
     assert list(sheet.columns) == ["attack", "F1 at 15 cm ↑", "Chamfer (m) ↓"]
     assert [row[0].text for row in sheet.rows] == ["concretizer", "coordinates", "oracle"]
     assert sheet.rows[1][0].small == ("floor: learns nothing",)

@@ -12,7 +12,9 @@ skip connection around it would.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -22,7 +24,30 @@ from wire.errors import InputError
 _SHOWN = 30
 
 
-class _Shallow(fx.Tracer):
+_TRACING = threading.Lock()
+
+
+class _Tracer(fx.Tracer):
+    """Traces what its own thread calls: while any trace lasts, torch.fx patches every module's call, in all threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._owner = threading.get_ident()
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if threading.get_ident() != self._owner:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if threading.get_ident() != self._owner:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+
+class _Shallow(_Tracer):
     """Looks into no module but the outermost: for networks with a part that cannot be traced."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -64,16 +89,17 @@ class Split:
 
 def _traced(network: nn.Module) -> tuple[fx.Graph, bool]:
     """The network's operations and True; where a part cannot be traced, those between its direct modules and False."""
-    try:
-        return fx.Tracer().trace(network), True
-    except Exception as deep:  # whatever a forward raises when it is given proxies
+    with _TRACING:
         try:
-            return _Shallow().trace(network), False
-        except Exception:
-            raise InputError(
-                f"{type(network).__name__} cannot be traced ({_first(deep)}); "
-                "accepted: a forward that does not branch on values"
-            ) from deep
+            return _Tracer().trace(network), True
+        except Exception as deep:  # whatever a forward raises when it is given proxies
+            try:
+                return _Shallow().trace(network), False
+            except Exception:
+                raise InputError(
+                    f"{type(network).__name__} cannot be traced ({_first(deep)}); "
+                    "accepted: a forward that does not branch on values"
+                ) from deep
 
 
 def _ends(graph: fx.Graph) -> dict[str, int]:

@@ -88,6 +88,6 @@ def vit_b_16(classes: int = 1000) -> VisionTransformer:
     return VisionTransformer(224, 16, width=768, depth=12, heads=12, hidden=3072, classes=classes)
 
 
-def cifar_vit(classes: int = 10, *, width: int = 128, depth: int = 6) -> VisionTransformer:
+def cifar_vit(classes: int = 10, *, width: int = 96, depth: int = 6) -> VisionTransformer:
     """A small one for 32x32 pictures: 4-pixel patches, so 65 tokens."""
     return VisionTransformer(32, 4, width=width, depth=depth, heads=4, hidden=2 * width, classes=classes)

@@ -175,7 +175,7 @@ def test_groups_are_streets_or_single_scans() -> None:
 def test_registry_builds_by_modality_and_names_what_exists() -> None:
     built = scorer("lidar", {"preset": "street"})
     assert set(Declarations.of(built).by_name) >= {"f1_15", "agreement", "ap_car_70"}
-    with pytest.raises(InputError, match="'sonar'; there are lidar"):
+    with pytest.raises(InputError, match="'sonar'; there are image, lidar"):
         scorer("sonar", {})
     with pytest.raises(InputError, match="no LiDAR preset 'moon'"):
         scorer("lidar", {"preset": "moon"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 
 import pytest
 import torch
@@ -139,3 +140,36 @@ def test_relative_depth_by_hand() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 25, 7))
     # 4 * 25 outputs of 27 products, then 7 of 100.
     assert relative_depth(network, "1", torch.zeros(1, 3, 5, 5)) == pytest.approx(2700 / 3400)
+
+
+def test_other_threads_run_and_trace_networks_meanwhile() -> None:
+    """A listener opens an inverter in one thread while another inverts: torch.fx patches every module's call."""
+    network, inputs = cifar_resnet(8).eval(), torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        wanted = network(inputs)
+    over, troubles = threading.Event(), list[Exception]()
+
+    def run() -> None:
+        try:
+            while not over.is_set():
+                with torch.no_grad():
+                    assert torch.equal(network(inputs), wanted)
+        except Exception as error:
+            troubles.append(error)
+
+    def trace() -> None:
+        try:
+            for _ in range(4):
+                with torch.no_grad():
+                    assert torch.allclose(Split(network, "layer2.0")(inputs), wanted, atol=1e-5)
+        except Exception as error:
+            troubles.append(error)
+
+    runner, tracers = threading.Thread(target=run), [threading.Thread(target=trace) for _ in range(3)]
+    for thread in (runner, *tracers):
+        thread.start()
+    for thread in tracers:
+        thread.join()
+    over.set()
+    runner.join()
+    assert troubles == []
