@@ -141,7 +141,7 @@ def write_card(folder: Path) -> Path:
         "(`edge/oracle.py`) to pictures of its own: CIFAR-10 (Krizhevsky 2009), training pictures that have been",
         f"through JPEG, the first of `{cifar.FILES[SET]}`. `{MEAN}` is the mean of all of them, the floor beside.",
         "",
-        "Command: `eavesplit train ATTACK --split SPLIT --work work/inverters/NAME --set data=FOLDER --set publish=true`,",
+        "Command: `eavesplit train ATTACK --split SPLIT --work FOLDER --set data=PICTURES --set publish=true`,",
         "an aware one with `--set defense=feature_centric --set strength=0.5`. Stored in float16.",
         "",
         "| file | asked under | queries counted | width | epochs (best) | PSNR on held-out queries | CPU minutes |",

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lab import link_probe
-from lab.metrics.base import scorer
+from lab.measuring import scorer_of, scorer_settings
 from lab.pictures import side_by_side
+from lab.privacy import privacy_line, privacy_sheet
 from lab.recorded import payload, reconstructions, stages, truths
 from lab.report import CellPage, render
 from lab.runfolder import RunFolder
@@ -24,13 +25,15 @@ from wire.errors import InputError
 def write_report(folder: RunFolder, study: Study, results: Sequence[CellResult]) -> Path:
     """``report.html`` of a run, its pictures and its tables."""
     pages = [page(result, study.paper(result.cell)) for result in results]
+    told = [(result.cell.title, result.summary) for result in results]
+    costs = privacy_sheet(told)
     return render(
         folder,
         pages,
         title=study.summary,
         command=command(study.name, restored(folder.config["settings"])),
         extra=study.sheets(results),
-        after=[_defenses(results), link_probe.sheet([(r.cell.title, r.summary) for r in results])],
+        after=[_defenses(results), *([costs] if costs else []), link_probe.sheet(told)],
         paper_source=study.source,
     )
 
@@ -114,8 +117,7 @@ def headline(results: Sequence[CellResult]) -> list[str]:
     """A few lines for the terminal: the first metric of every attack, and what the processes used."""
     lines = []
     for result in results:
-        stream, frames = result.cell.stream, result.summary["frames"]
-        metric = scorer(victim(stream.victim).modality, stream.victim_settings).headline
+        frames, metric = result.summary["frames"], scorer_of(result.cell).headline
         found = [
             f"{attack} {values[metric]['mean']:.3f}"
             for attack, values in result.summary["scores"].items()
@@ -128,6 +130,8 @@ def headline(results: Sequence[CellResult]) -> list[str]:
         measured = link_probe.line(result.summary.get("link_measured", {}))
         if measured:
             lines.append(f"  {measured}")
+        if guaranteed := privacy_line(result.summary):
+            lines.append(f"  {guaranteed}")
     used = [usage for result in results for usage in result.summary["processes"].values()]
     lines.append(
         f"processes: {sum(u['cpu_s'] for u in used):.0f} CPU-seconds, largest {max(u['peak_mb'] for u in used):.0f} MB"
@@ -145,13 +149,12 @@ def _result(cells: Mapping[str, Cell], folder: RunFolder) -> CellResult:
 def page(result: CellResult, paper: Mapping[str, Mapping[str, float]], title: str = "") -> CellPage:
     """One cell of a report; its own title unless another is given."""
     folder, stream = RunFolder(result.folder), result.cell.stream
-    settings: dict[str, Any] = {"split": stream.split, **stream.victim_settings}
     return CellPage(
         title or result.cell.title,
         folder,
         result.summary,
         victim(stream.victim).modality,
-        settings,
+        scorer_settings(result.cell),
         paper,
         lambda frame: payload(folder.capture, frame),
     )

@@ -10,7 +10,8 @@ from typing import Any
 from victims.base import Progress, Sample, weights_folder
 from wire.errors import InputError
 
-WHAT = ("victim", "concretizer", "concretizer-aware", "prior")
+INVERTERS = ("inversion-direct", "inversion-decoder", "inversion-diffusion")
+WHAT = ("victim", "image-victim", "noise-aware", "concretizer", "concretizer-aware", "prior", *INVERTERS)
 
 
 def train(what: str, split: str, work: Path, seed: int, options: Mapping[str, Any], progress: Progress) -> Path:
@@ -20,8 +21,14 @@ def train(what: str, split: str, work: Path, seed: int, options: Mapping[str, An
     """
     if what == "victim":
         return _victim(work, seed, options, progress)
+    if what == "image-victim":
+        return _image_victim(work, seed, options, progress)
+    if what == "noise-aware":
+        return _noise_aware(split, work, seed, options, progress)
     if what == "prior":
         return _prior(work, seed, options, progress)
+    if what in INVERTERS:
+        return _inverter(what, split, work, seed, options, progress)
     if what in WHAT:
         return _attack(what, split, work, seed, options, progress)
     raise InputError(f"train {what!r}; accepted: {', '.join(WHAT)}")
@@ -33,6 +40,28 @@ def _victim(work: Path, seed: int, options: Mapping[str, Any], progress: Progres
 
     settings = _replaced(VictimTraining(seed=seed), options)
     return train_and_publish(work, work / "weights", settings, progress)
+
+
+def _image_victim(work: Path, seed: int, options: Mapping[str, Any], progress: Progress) -> Path:
+    from victims.image.publishing import train_and_publish
+    from victims.image.training import ImageTraining
+    from wire.malloc import tune
+
+    tune()
+    return train_and_publish(work, _replaced(ImageTraining(seed=seed), options), progress)
+
+
+def _noise_aware(split: str, work: Path, seed: int, options: Mapping[str, Any], progress: Progress) -> Path:
+    from lab.noise_aware import NoiseAware, train_and_publish
+    from wire.malloc import tune
+
+    tune()
+    try:
+        settings = NoiseAware(**{"seed": seed, "split": split, **options})
+    except TypeError as error:
+        fields = ", ".join(NoiseAware.__dataclass_fields__)
+        raise InputError(f"--set {', '.join(options)}: {error}; accepted: {fields}") from error
+    return train_and_publish(work, settings, progress)
 
 
 def _attack(what: str, split: str, work: Path, seed: int, options: Mapping[str, Any], progress: Progress) -> Path:
@@ -55,6 +84,12 @@ def _prior(work: Path, seed: int, options: Mapping[str, Any], progress: Progress
 
     tune()  # a step frees and asks again for the same hundreds of megabytes
     return train_prior(work, _replaced(PriorTraining(seed=seed), options), progress)
+
+
+def _inverter(what: str, split: str, work: Path, seed: int, options: Mapping[str, Any], progress: Progress) -> Path:
+    from lab.inverters import InverterTraining, train_inverter
+
+    return train_inverter(what, split, work, _replaced(InverterTraining(seed=seed), options), progress)
 
 
 def _streets(scans: int, progress: Progress) -> Iterator[Sample]:

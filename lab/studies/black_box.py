@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from attacker.attacks.image.inversion_networks.trained import load_trained, queried
+from attacker.attacks.image.inversion_networks.trained import asked_about, load_trained
 from attacker.knowledge import KnowledgeCard
 from lab.cell import run_cell
 from lab.fitting import FitSettings, Fitted, fit
@@ -167,7 +167,7 @@ def _keep_apart(stream: StreamSettings, made: Mapping[str, Path]) -> None:
     samples = victim(stream.victim).samples(stream.source, {"seed": stream.seed, **stream.victim_settings})
     streamed = {sample.digest(): sample.name for sample in islice(samples, stream.frames)}
     for row, path in made.items():
-        both = queried(path) & streamed.keys()
+        both = asked_about(path, streamed)
         if both:
             raise InputError(f"{row}: {streamed[min(both)]} was asked about and is streamed; accepted: other pictures")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from attacker.attacks.image.inversion_networks.network import InversionNetwork, 
 from wire.errors import InputError
 
 NAME = "inverter.safetensors"
+DIGEST_BYTES = 8
+"""Of a sample's SHA-256, what a file keeps: enough to tell pictures apart, a quarter of the size."""
 _KEY, _DIGESTS = "inversion", "queried"
 
 
@@ -50,9 +53,9 @@ class Card:
 
 
 def save_trained(path: Path, network: InversionNetwork, card: Card, digests: np.ndarray) -> Path:
-    """Write atomically. digests: uint8 (N, 32), SHA-256 of every sample that was asked for."""
+    """Write atomically. digests: uint8 (N, 32), SHA-256 of every sample asked for; their beginnings are kept."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    tensors[_DIGESTS] = torch.from_numpy(np.array(digests))
+    tensors[_DIGESTS] = torch.from_numpy(np.array(digests[:, :DIGEST_BYTES]))
     part = path.with_name(path.name + ".part")
     save_file(tensors, part, metadata={_KEY: json.dumps(asdict(card), sort_keys=True)})
     os.replace(part, path)
@@ -73,15 +76,16 @@ def load_trained(path: Path, device: str = "cpu") -> tuple[InversionNetwork, Car
     return network.to(device).eval().requires_grad_(False), card
 
 
-def queried(path: Path) -> frozenset[str]:
-    """SHA-256 (hex) of every sample that the network in ``path`` was trained on or chosen by: none may be in a stream
-    that it is judged on."""
+def asked_about(path: Path, digests: Iterable[str]) -> frozenset[str]:
+    """Those of ``digests`` (SHA-256 in hex, of samples) that the network in ``path`` was trained on or chosen by: it
+    may not be judged on them. InputError where the file holds no network."""
     try:
         with safe_open(path, framework="pt") as file:
-            digests = file.get_tensor(_DIGESTS).numpy()
+            kept = file.get_tensor(_DIGESTS).numpy()
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: not readable as a trained inversion network ({error})") from error
-    return frozenset(row.tobytes().hex() for row in digests)
+    known = {row.tobytes().hex() for row in kept}
+    return frozenset(digest for digest in digests if digest[: 2 * DIGEST_BYTES] in known)
 
 
 def _card(stored: Any) -> Card:
