@@ -169,7 +169,7 @@ def sweep(
 
 @app.command()
 def train(
-    what: Annotated[str, typer.Argument(help="victim or concretizer or concretizer-aware.")],
+    what: Annotated[str, typer.Argument(help="What to train; an unknown name lists what there is.")],
     split: Annotated[str, typer.Option(help="Split point of the attack.")] = "conv3.0",
     work: Annotated[Path, typer.Option(help="Checkpoints; run again with the same folder to go on.")] = Path("work"),
     seed: Seed = 0,
