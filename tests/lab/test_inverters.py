@@ -51,7 +51,8 @@ def test_a_published_inverter_is_counted_halved_and_has_its_row(data: Path, tmp_
     assert "feature_centric strength=0.5" in row
     assert f"| {QUERIES} |" in row
     with safe_open(into / name, framework="np") as file:
-        assert {str(file.get_tensor(key).dtype) for key in list(file.keys()) if key != "queried"} <= {"float16", "int64"}
+        kinds = {str(file.get_tensor(key).dtype) for key in list(file.keys()) if key != "queried"}
+    assert kinds <= {"float16", "int64"}
     whole, _ = load_trained(tmp_path / "work" / "work" / "inverter.safetensors")
     half, told = load_trained(into / name)
     assert told.queries == QUERIES
