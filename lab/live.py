@@ -125,7 +125,7 @@ class Live:
     def _page(self, controls: Mapping[str, str]) -> dict[str, Any]:
         s = self._settings
         chosen = victim(s.victim)
-        learned = [attack.row for attack in s.attacks if attack.files]
+        learned = [attack.row for attack in s.attacks if "inverter" in attack.files]
         return {
             "listen": f"127.0.0.1:{self._port}",
             **{name: controls[name] for name in PORTS},

@@ -10,7 +10,7 @@ from lab.runfolder import write_whole
 from wire.errors import RunError
 
 SIZE: Final = (1400, 900)
-READY: Final = "() => document.body?.dataset.score && document.querySelector('#reconstruction canvas')"
+READY: Final = "() => document.body?.dataset.score && document.querySelector('#reconstruction :is(canvas, img)')"
 SHOWN: Final = "frame => Number(document.getElementById('truth').dataset.frame) >= frame"
 WAIT_S: Final = 120.0
 FRAME: Final = 31

@@ -81,13 +81,15 @@ function notes() {
 
 /* ---- figures ---- */
 
+let most = 1e-9;
 function meter() {
   const { about, status, scores } = now;
   if (!about || !status) return;
   const metric = about.metrics[about.headline], value = scores[status.shown]?.values[about.headline];
   const floors = about.floors.filter((name) => scores[name] && name !== status.shown).map((name) => [name, scores[name].values[about.headline]]).filter(([, v]) => v !== null);
   const best = floors.length ? floors.reduce((a, b) => ((metric.better === "lower" ? b[1] < a[1] : b[1] > a[1]) ? b : a)) : null;
-  const [low, high] = metric.bounds || [0, Math.max(value || 0, best ? best[1] : 0, 1e-9)];
+  most = Math.max(most, value || 0, best ? best[1] : 0);
+  const [low, high] = metric.bounds || [0, most]; // without bounds: of the most that was ever had on this page
   const share = (v) => `${100 * Math.min(1, Math.max(0, (v - low) / (high - low)))}%`;
   $("meter-fill").style.width = value === undefined || value === null ? "0" : share(value);
   $("meter-floor").hidden = !best;
