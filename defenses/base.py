@@ -33,7 +33,8 @@ class Turn:
 class Calibration:
     """Figures measured once on clean payloads and stored in ``run.toml``, so that a strength means the same later.
 
-    rms: root mean square of the active features, all channels. clip: bound on a payload's norm, where one is used.
+    rms: root mean square of the active features, all channels. clip: root mean square of the payloads' L2 norms, the
+    unit of a defense's clip bound; None where it was not measured.
     """
 
     rms: float
@@ -51,7 +52,11 @@ class Protected:
 
 @dataclass(frozen=True)
 class Mechanism:
-    """What a privacy accountant composes: the noise added to one release and its sensitivity."""
+    """What a privacy accountant composes: the noise added to one release and its sensitivity.
+
+    sigma: standard deviation of Gaussian noise, scale of Laplace noise, on every value. sensitivity: how far apart two
+    releases can be before the noise, when one input takes the place of another: in L2 (gaussian) or L1 (laplace).
+    """
 
     kind: str  # "gaussian" | "laplace"
     sigma: float

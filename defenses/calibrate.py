@@ -23,7 +23,8 @@ def active(payload: Payload) -> tuple[str, ...]:
 
 
 def calibrate_rms(clean: Iterable[Payload], roles: frozenset[str]) -> Calibration:
-    """Root mean square over every active value (all sites, all channels) of the clean payloads with these roles.
+    """Root mean square over every active value (all sites, all channels) of the clean payloads with these roles, and
+    over their L2 norms (``clip``).
 
     Summed in float64 over the whole stream, so it does not depend on how values are spread over payloads.
     ``frames`` counts the payloads used. Raises InputError where there is none, or nothing but zeros, or a value that is
@@ -42,4 +43,4 @@ def calibrate_rms(clean: Iterable[Payload], roles: frozenset[str]) -> Calibratio
         raise InputError(f"calibration: no values in {frames} clean payloads of role {', '.join(sorted(roles))}")
     if not math.isfinite(squares) or squares == 0.0:
         raise InputError(f"calibration: the {count} clean values have a sum of squares of {squares}; accepted: above 0")
-    return Calibration(rms=math.sqrt(squares / count), frames=frames)
+    return Calibration(rms=math.sqrt(squares / count), clip=math.sqrt(squares / frames), frames=frames)

@@ -6,9 +6,13 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 
 from defenses.base import Calibration, Defense
+from defenses.channel_dropout import ChannelDropout
 from defenses.distributed import Distributed
 from defenses.feature_centric import FeatureCentric
+from defenses.gaussian import Gaussian
+from defenses.laplace import Laplace
 from defenses.none import NoDefense
+from defenses.quantise import Quantise
 from wire.errors import InputError
 from wire.payload import Meta
 
@@ -21,6 +25,10 @@ DEFENSES: dict[str, Factory] = {
     NoDefense.name: NoDefense,
     FeatureCentric.name: FeatureCentric,
     Distributed.name: Distributed,
+    Gaussian.name: Gaussian,
+    Laplace.name: Laplace,
+    Quantise.name: Quantise,
+    ChannelDropout.name: ChannelDropout,
 }
 
 
@@ -42,3 +50,16 @@ def build(name: str, settings: Mapping[str, Meta] | None = None, calibration: Ca
             raise InputError(f"defense {name!r} does not exist; accepted: {', '.join(names())}")
         factory = found[0].load()
     return factory(settings or {}, calibration)
+
+
+def turned_by_strength() -> list[str]:
+    """``none``, and every defense whose setting ``strength`` is one knob from nothing to more."""
+    return [name for name in names() if name == NoDefense.name or _takes_strength(name)]
+
+
+def _takes_strength(name: str) -> bool:
+    try:
+        build(name, {"strength": 1.0})
+    except InputError:
+        return False
+    return True

@@ -26,6 +26,42 @@ class Settings:
             )
         return float(value)
 
+    def whole(self, name: str, default: int, low: int, high: int) -> int:
+        """A whole number from ``low`` to ``high``, both included. Raises InputError."""
+        self._asked.append(name)
+        value = self._values.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise InputError(
+                f"defense {self._defense}: {name} is {value!r}; accepted: a whole number from {low} to {high}"
+            )
+        return value
+
+    def word(self, name: str, default: str, accepted: tuple[str, ...]) -> str:
+        """One of ``accepted``. Raises InputError."""
+        self._asked.append(name)
+        value = self._values.get(name, default)
+        if value not in accepted:
+            raise InputError(f"defense {self._defense}: {name} is {value!r}; accepted: {', '.join(accepted)}")
+        return str(value)
+
+    def flag(self, name: str, default: bool) -> bool:
+        """true or false. Raises InputError."""
+        self._asked.append(name)
+        value = self._values.get(name, default)
+        if not isinstance(value, bool):
+            raise InputError(f"defense {self._defense}: {name} is {value!r}; accepted: true, false")
+        return value
+
+    def given(self, *names: str) -> list[str]:
+        """Those of ``names`` that were set. Raises InputError for more than one: they exclude each other."""
+        found = [name for name in names if name in self._values]
+        if len(found) > 1:
+            raise InputError(
+                f"defense {self._defense}: {' and '.join(found)} are given together; "
+                f"accepted: one of {', '.join(names)}"
+            )
+        return found
+
     def done(self) -> None:
         """Raise InputError for a setting that this defense does not have."""
         unknown = sorted(set(self._values) - set(self._asked))

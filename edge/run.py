@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
-from defenses.registry import names
+from defenses.registry import turned_by_strength
 from edge.config import EdgeConfig, EdgeSettings
 from edge.driver import Done
 from edge.journal import Journal, progress
@@ -47,6 +47,7 @@ class Edge:
         # One that was killed goes on where it was last moved to, as it does with its defense.
         split = self._before.split if self._before.split in self._splits else config.split
         self._session = Session(config, self._victim, self._cut(split), config.session)
+        self._turned = turned_by_strength()
         self._segments = Segments(config.folder, config.defense)
         self._segment, self._choice = self._segments.last
         self._defense = self._session.defense(self._choice)
@@ -97,7 +98,7 @@ class Edge:
             "paused": source.paused if source else False,
             "rate_hz": source.rate_hz if source else self._config.rate_hz,
             "defense": {"name": self._choice.name, "settings": dict(self._choice.settings)},
-            "defenses": names(),
+            "defenses": self._turned,
             "split": session.cut.split,
             "splits": list(self._splits),
             "session": session.number,

@@ -44,8 +44,8 @@ class NoiseAware:
     sigma: deviation of the noise in the features' own unit, or strength: in units of the features' RMS, measured on 512
     training pictures; one of the two. clip: L2 bound of a picture's features before the noise (0: none). data: folder
     with the CIFAR-10 array files. rate: the highest learning rate. pictures: how many training pictures, and measured:
-    how many test pictures (``jpeg-test``) the card's figures are taken on (0: all). checkpoint_seconds: CPU seconds between
-    checkpoints. into: folder of the published weights and card (empty: ``weights`` in the work folder).
+    how many test pictures (``jpeg-test``) the card's figures are taken on (0: all). checkpoint_seconds: CPU seconds
+    between checkpoints. into: folder of the published weights and card (empty: ``weights`` in the work folder).
     """
 
     victim: str = "cifar-resnet20"
@@ -292,7 +292,8 @@ def _card(settings: NoiseAware, tuned: Tuned) -> str:
     lines = [
         f"# {settings.victim}, its tail trained under noise at {settings.split}",
         "",
-        f"Weights `{Path(settings.weights).name}`; the head is unchanged. {settings.epochs} epochs of batches of {settings.batch}",
+        f"Weights `{Path(settings.weights).name}`; the head is unchanged. {settings.epochs} epochs of batches of "
+        f"{settings.batch}",
         f"on CIFAR-10's `jpeg-train` pictures, rate {settings.rate:g}, seed {settings.seed}; noise: {noise}.",
         f"It took {tuned.curve[-1].seconds / 60:.1f} CPU minutes of one thread.",
         "",

@@ -71,6 +71,13 @@ def test_a_plug_in_joins_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None
         importlib.metadata.EntryPoint(name, "defenses.none:NoDefense", group) for name in ("mine", "distributed")
     )
     monkeypatch.setattr(registry, "entry_points", lambda group: entries.select(group=group))
-    assert registry.names() == ["none", "feature_centric", "distributed", "mine"]
+    assert registry.names() == [*registry.DEFENSES, "mine"]
     assert isinstance(registry.build("mine"), NoDefense)
     assert isinstance(registry.build("distributed"), Distributed)  # ours win
+
+
+def test_the_defenses_that_one_knob_turns() -> None:
+    turned = registry.turned_by_strength()
+    assert turned == ["none", "feature_centric", "distributed", "gaussian", "laplace"]
+    for name in turned[1:]:
+        registry.build(name, {"strength": 0.0})
