@@ -55,7 +55,7 @@ def eavesplit(
         (["demo", "lidar", "--strength", "-3"], "-3"),
         (["demo", "lidar", "--defense", "magic"], "feature_centric"),
         (["demo", "lidar", "--device", "abacus"], "accepted: auto, cpu, cuda"),
-        (["train", "dragon"], "accepted: victim, image-victim, concretizer"),
+        (["train", "dragon"], "accepted: victim, image-victim, "),
         (["attack", "nowhere"], "no capture in it"),
         (["report", "nowhere"], "no run folder"),
         (["serve", "dragon", "--config", "x.toml"], "there are: edge, link, cloud, attacker, console"),
