@@ -58,7 +58,8 @@ class Journal:
         self._writer.close()
 
     def _arrays(self, topic: str, done: Done, values: dict[str, Any]) -> None:
-        meta: dict[str, Meta] = {"frame": done.frame, "name": done.sample.name, "digest": done.sample.digest()}
+        own: dict[str, Meta] = {"frame": done.frame, "name": done.sample.name, "digest": done.sample.digest()}
+        meta = {**done.sample.meta, **own}
         self._writer.write(topic, arrays.pack(values, meta), log_ns=done.capture_ns, sequence=done.frame)
 
 

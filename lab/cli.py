@@ -288,6 +288,10 @@ def bench(
     split: Split = None,
     redis: Annotated[str, typer.Option("--redis", help="bench queue: URL of a server. Default: one of its own.")] = "",
     workers: Annotated[int, typer.Option(min=1, max=64, help="bench queue: the most worker processes.")] = 2,
+    victim: Annotated[str, typer.Option("--victim", help="bench attack: the network. Default: second.")] = "",
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="bench attack of pictures: prior=FOLDER, pictures=16, steps=10.")
+    ] = None,
 ) -> None:
     """Measure in paired rounds: ratios with their range, beside a comparison of the same against the same.
 
@@ -301,6 +305,8 @@ def bench(
         raise InputError(f"bench {what!r} does not exist; there are: {', '.join(WHAT)}")
     if what in ("wire", "queue") and split:
         raise InputError(f"bench {what} --split: there is none to choose; accepted with bench attack and bench page")
+    if what != "attack" and (victim or setting):
+        raise InputError(f"bench {what}: --victim and --set are accepted with bench attack")
     if what != "queue" and redis:
         raise InputError(f"bench {what} --redis: nothing goes through Redis; accepted with bench queue")
     with bar() as progress:
@@ -316,7 +322,13 @@ def bench(
             from lab.bench_page import bench_page
 
             found = bench_page(rounds, progress, split=split[0] if split else None)
+        elif victim and victim != "second":
+            from lab.bench_image import asked
+
+            found = asked(victim, rounds, progress, split or (), _pairs(setting))
         else:
+            if setting:
+                raise InputError("bench attack --set: nothing to set of second; accepted with --victim of pictures")
             from lab.bench_attack import bench_attack
 
             found = bench_attack(rounds, progress, splits=split or ())

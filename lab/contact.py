@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from wire.errors import InputError
 
 TILE: Final = 96
-"""Pixels of a tile's side: a picture of 32 is shown three times as large."""
+"""Pixels of a tile's longer side: a picture of 32 is shown three times as large."""
+
+PHOTO: Final = 256
+"""The same for pictures larger than :data:`TILE`."""
 
 COLUMNS: Final = 8
 """Pictures side by side, evenly spaced over the stream."""
@@ -55,8 +58,9 @@ def contact_sheet(blocks: Blocks) -> bytes:
     columns = max((len(row.pictures) for rows in blocks.values() for row in rows), default=0)
     if not columns:
         raise InputError("contact sheet: no picture to show")
-    heights = [_BLOCK + sum(_height(row) for row in rows) for rows in blocks.values()]
-    sheet = Image.new("RGB", (_LABEL + columns * (TILE + _GAP) + _GAP, sum(heights) + _GAP), _PAGE)
+    width, high = _tile_size([picture for rows in blocks.values() for row in rows for picture in row.pictures])
+    heights = [_BLOCK + sum(_height(row, high) for row in rows) for rows in blocks.values()]
+    sheet = Image.new("RGB", (_LABEL + columns * (width + _GAP) + _GAP, sum(heights) + _GAP), _PAGE)
     draw = ImageDraw.Draw(sheet)
     head, text, small = (ImageFont.load_default(size) for size in (17, 14, 11))
     top = 0
@@ -64,24 +68,37 @@ def contact_sheet(blocks: Blocks) -> bytes:
         draw.text((_GAP * 2, top + 10), title, fill=_INK, font=head)
         top += _BLOCK
         for row in rows:
-            draw.text((_GAP * 2, top + TILE // 2 - 16), row.label, fill=_INK, font=text)
-            draw.text((_GAP * 2, top + TILE // 2 + 3), row.small, fill=_SOFT, font=small)
+            draw.text((_GAP * 2, top + high // 2 - 16), row.label, fill=_INK, font=text)
+            draw.text((_GAP * 2, top + high // 2 + 3), row.small, fill=_SOFT, font=small)
             for number, picture in enumerate(row.pictures):
-                left = _LABEL + number * (TILE + _GAP)
+                left = _LABEL + number * (width + _GAP)
                 if picture is None:
-                    draw.rectangle((left, top, left + TILE - 1, top + TILE - 1), fill=_EMPTY)
+                    draw.rectangle((left, top, left + width - 1, top + high - 1), fill=_EMPTY)
                 else:
                     sheet.paste(_tile(picture), (left, top))
                 if number < len(row.captions):
-                    draw.text((left + 1, top + TILE + 1), row.captions[number], fill=_SOFT, font=small)
-            top += _height(row)
+                    draw.text((left + 1, top + high + 1), row.captions[number], fill=_SOFT, font=small)
+            top += _height(row, high)
     made = io.BytesIO()
     sheet.save(made, format="PNG", optimize=True)
     return made.getvalue()
 
 
-def _height(row: Row) -> int:
-    return TILE + _GAP + (_CAPTION if row.captions else 0)
+def _height(row: Row, tile: int) -> int:
+    return tile + _GAP + (_CAPTION if row.captions else 0)
+
+
+def _tile_size(pictures: Sequence[Picture | None]) -> tuple[int, int]:
+    """Width and height that every picture of a sheet fits into."""
+    sizes = [_shown(picture) for picture in pictures if picture is not None] or [(TILE, TILE)]
+    return max(width for width, _ in sizes), max(height for _, height in sizes)
+
+
+def _shown(picture: Picture) -> tuple[int, int]:
+    """Width and height of a picture on the sheet: its own shape."""
+    height, width = picture.shape[:2]
+    scale = (TILE if max(height, width) <= TILE else PHOTO) / max(height, width)
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _tile(picture: Picture) -> Any:
@@ -90,4 +107,4 @@ def _tile(picture: Picture) -> Any:
 
     enlarged = max(picture.shape[:2]) <= TILE
     how = Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS
-    return Image.fromarray(np.ascontiguousarray(picture)).resize((TILE, TILE), how)
+    return Image.fromarray(np.ascontiguousarray(picture)).resize(_shown(picture), how)

@@ -16,6 +16,7 @@ VICTIMS: dict[str, str] = {
     "resnet18": "victims.image.victim:RESNET18",
     "resnet50": "victims.image.victim:RESNET50",
     "vit-b-16": "victims.image.victim:VIT_B",
+    "splitnerf": "victims.radiance.victim:SPLITNERF",
     "fastestdet": "victims.image.published:FASTESTDET",
     "yolo-v2-resnet50": "victims.image.published:YOLO_V2",
     "espnet": "victims.image.published:ESPNET",

@@ -21,6 +21,8 @@ STUDIES: dict[str, str] = {
     "visual-secrets-noise": "lab.studies.visual_secrets_noise:STUDY",
     "visual-secrets-blackbox": "lab.studies.visual_secrets_blackbox:STUDY",
     "visual-secrets-queries": "lab.studies.visual_secrets_queries:STUDY",
+    "visual-secrets-video": "lab.studies.visual_secrets_video:STUDY",
+    "visual-secrets-photos": "lab.studies.visual_secrets_photos:STUDY",
 }
 """Name -> ``module:attribute``, imported when asked for."""
 

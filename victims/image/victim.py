@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from victims.base import Cut, Exchange, Outcome, Sample, config_digest, weights_digest, weights_folder
 from victims.image import cifar, scenes
 from victims.image.arrays import read_arrays
+from victims.image.clips import INDEX, Clips, pan_over, video_clips, videos
 from victims.image.layouts import DENSE
 from victims.image.mapping import install, read_checkpoint
 from victims.image.pictures import find_pictures, fitted, read_picture, squeezed
@@ -80,7 +83,8 @@ class ImageVictim:
 
     settings of ``cut``: ``weights`` (``shipped``, ``random`` or a path) and ``seed``. Settings of ``samples``:
     ``frames`` (0: all), ``set`` (of CIFAR-10, default ``lossless``); of procedural scenes ``seed`` and
-    ``frames_per_scene``.
+    ``frames_per_scene``; ``clip`` = K: K consecutive frames of a video (:mod:`victims.image.clips`) are a clip; ``pan``
+    = K: K windows that move over a picture are one. A clip's samples share ``meta["group"]``, as do frames of a video.
     """
 
     name: str
@@ -148,7 +152,8 @@ class ImageVictim:
         folder of pictures.
 
         Larger and smaller pictures are cut to their central part of the network's shape (or squeezed) and resized. A
-        picture that cannot be read raises InputError when it is reached, and the next one follows.
+        picture that cannot be read raises InputError when it is reached, and the next one follows. ``clip`` holds for
+        folders of videos, ``pan`` for every other source but scenes, so that both may be set.
         """
         frames = _whole(settings, "frames", 0)
         if source == "procedural":
@@ -158,18 +163,37 @@ class ImageVictim:
         path = Path(source)
         if not path.exists():
             raise InputError(f"{path}: no such file or folder of pictures")
+        clip, pan = _whole(settings, "clip", 0), _whole(settings, "pan", 0)
+        if clip and videos(path):
+            return Clips((partial(self._clip, name, files) for name, files in video_clips(path, clip)), frames)
         name = str(settings.get("set", "lossless"))
         array = path if path.suffix == ".npz" else cifar.find(path, name)
         if array is None:
             files = find_pictures(path)
+            if pan:
+                return Clips((partial(self._pan, f.stem, partial(read_picture, f), -1, pan) for f in files), frames)
             # A map goes on after an element raised: one unreadable picture does not end the stream.
             return map(self._from_file, files[:frames] if frames else files)
-        pictures = read_arrays(array, frames or None)
+        pictures = read_arrays(array, math.ceil(frames / max(pan, 1)) or None)
         numbered = zip(range(len(pictures)), pictures.images, pictures.labels, strict=True)
-        return (self._sample(f"{array.stem}/{i:05d}", image, int(label)) for i, image, label in numbered)
+        told = ((f"{array.stem}/{i:05d}", image, int(label)) for i, image, label in numbered)
+        if pan:
+            return Clips(
+                (partial(self._pan, name, partial(np.asarray, image), label, pan) for name, image, label in told),
+                frames,
+            )
+        return (self._sample(*picture) for picture in told)
 
     def _from_file(self, path: Path) -> Sample:
-        return self._sample(path.stem, read_picture(path), -1)
+        video = {"group": path.parent.name} if (path.parent / INDEX).is_file() else {}
+        return self._sample(path.stem, read_picture(path), -1, video)
+
+    def _clip(self, name: str, files: Sequence[Path]) -> list[Sample]:
+        return [self._sample(f"{name}/{file.stem}", read_picture(file), -1, {"group": name}) for file in files]
+
+    def _pan(self, name: str, read: Callable[[], np.ndarray], label: int, length: int) -> list[Sample]:
+        windows = enumerate(pan_over(read(), self.side, length))
+        return [self._sample(f"{name}/pan-{i:02d}", window, label, {"group": name}) for i, window in windows]
 
     def _sample(
         self, name: str, image: np.ndarray, label: int, meta: Mapping[str, Meta] = MappingProxyType({})

@@ -28,6 +28,14 @@ class Autoencoder:
     channels: int
     factor: int
 
+    def check(self, height: int, width: int) -> None:
+        """InputError where a side of a picture, in pixels, is no multiple of factor."""
+        if height % self.factor or width % self.factor:
+            raise InputError(
+                f"a picture of {width}x{height} pixels does not fit the autoencoder; "
+                f"accepted: sides that are multiples of {self.factor}"
+            )
+
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures (B, 3, H, W), about 0..1 and not clamped, so that a gradient always passes.
 
@@ -41,13 +49,9 @@ class Autoencoder:
     def encode(self, pictures: Tensor) -> Tensor:
         """Latents of ``pictures`` (B, 3, H, W) in 0..1, without noise.
 
-        InputError where a side is no multiple of factor.
+        InputError as for :meth:`check`.
         """
-        if pictures.shape[-1] % self.factor or pictures.shape[-2] % self.factor:
-            raise InputError(
-                f"a picture of {pictures.shape[-1]}x{pictures.shape[-2]} pixels does not fit the autoencoder; "
-                f"accepted: sides that are multiples of {self.factor}"
-            )
+        self.check(pictures.shape[-2], pictures.shape[-1])
         settings = self.module.config
         coded = self.module.encode(pictures * 2 - 1)
         inner: Tensor = coded.latents if hasattr(coded, "latents") else coded.latent_dist.mode()

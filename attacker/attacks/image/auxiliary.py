@@ -12,8 +12,10 @@ from victims.image.pictures import find_pictures, fitted, read_picture
 from wire.errors import InputError
 
 
-def read_auxiliary(path: Path, side: int, limit: int) -> np.ndarray:
-    """The first ``limit`` pictures of ``path``, uint8 (N, side, side, 3), cut to their central square and resized.
+def read_auxiliary(path: Path, size: tuple[int, int], limit: int) -> np.ndarray:
+    """The first ``limit`` pictures of ``path``, uint8 (N, H, W, 3), cut to their central part and resized.
+
+    size: height and width in pixels.
 
     InputError where there are none, or one cannot be read.
     """
@@ -25,12 +27,12 @@ def read_auxiliary(path: Path, side: int, limit: int) -> np.ndarray:
         raise InputError(f"auxiliary {path}: no such file or folder of pictures")
     if not images:
         raise InputError(f"auxiliary {path}: holds no pictures")
-    return np.stack([fitted(image, side) for image in images])
+    return np.stack([fitted(image, size) for image in images])
 
 
-def auxiliary_pictures(grants: Grants, side: int, limit: int, attack: str) -> np.ndarray:
+def auxiliary_pictures(grants: Grants, size: tuple[int, int], limit: int, attack: str) -> np.ndarray:
     """:func:`read_auxiliary` of ``grants.files["auxiliary"]``; InputError where it was not granted."""
     path = grants.files.get("auxiliary")
     if path is None:
         raise InputError(f"attack {attack} needs public pictures; accepted: a file auxiliary (.npz, or a folder)")
-    return read_auxiliary(path, side, limit)
+    return read_auxiliary(path, size, limit)

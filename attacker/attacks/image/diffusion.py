@@ -182,8 +182,8 @@ class Diffusion(Optimising):
     name = "diffusion"
     kind = DiffusionSettings
 
-    def method(self, settings: DiffusionSettings, grants: Grants, side: int) -> Method:
+    def method(self, settings: DiffusionSettings, grants: Grants, size: tuple[int, int]) -> Method:
         """:func:`diffusion` with the granted prior. InputError where a prompt is too long for it."""
-        prior = prior_of(granted_folder(grants, self.name), side, device(grants.settings))
+        prior = prior_of(granted_folder(grants, self.name), size, device(grants.settings))
         _text(prior, settings.prompts)
         return partial(diffusion, settings=settings, prior=prior)

@@ -70,9 +70,9 @@ class Direct(Optimising):
     name = "direct"
     kind = DirectSettings
 
-    def method(self, settings: DirectSettings, grants: Grants, side: int) -> Method:
+    def method(self, settings: DirectSettings, grants: Grants, size: tuple[int, int]) -> Method:
         """:func:`direct`, with the auxiliary pictures where it starts at their mean."""
         if settings.start != "mean":
             return partial(direct, settings=settings)
-        pictures = pictures_of(auxiliary_pictures(grants, side, settings.auxiliary_frames, self.name))
+        pictures = pictures_of(auxiliary_pictures(grants, size, settings.auxiliary_frames, self.name))
         return partial(direct, settings=settings, auxiliary=pictures)

@@ -28,7 +28,13 @@ def autoencoder_of(folder: Path, device: str = "cpu") -> Autoencoder:
     return loaded
 
 
-def prior_of(folder: Path, side: int, device: str = "cpu") -> Prior:
-    """The prior in ``folder``, which must make pictures of ``side`` x ``side`` pixels. InputError as for
-    :func:`attacker.attacks.image.prior.load_prior`."""
-    return load_prior(folder, side=side, device=device)
+def prior_of(folder: Path, size: tuple[int, int], device: str = "cpu") -> Prior:
+    """The prior in ``folder``, which must make pictures of ``size``, height and width in pixels.
+
+    InputError for pictures that are not square, which no prior makes, and as for
+    :func:`attacker.attacks.image.prior.load_prior`.
+    """
+    height, width = size
+    if height != width:
+        raise InputError(f"{folder}: a diffusion prior makes square pictures; asked for {width}x{height}")
+    return load_prior(folder, side=height, device=device)

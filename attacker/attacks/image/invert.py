@@ -2,7 +2,7 @@
 
 split = Split(network, at="layer2.2")
 head = lambda pictures: split.head(IMAGENET.normalised(pictures))
-found = invert(head, head(secret), attack="decoder", side=32, prior=folder, iterations=200)
+found = invert(head, head(secret), attack="decoder", size=32, prior=folder, iterations=200)
 found.pictures
 """
 
@@ -31,7 +31,7 @@ def invert(
     head: Callable[[Tensor], Tensor],
     features: Tensor,
     *,
-    side: int,
+    size: int | tuple[int, int],
     attack: str = "direct",
     prior: Path | None = None,
     auxiliary: Tensor | None = None,
@@ -40,22 +40,29 @@ def invert(
     progress: Progress = silent,
     **settings: Meta,
 ) -> Inversion:
-    """Pictures (B, 3, side, side) whose features are ``features`` (B, ...), by the attack called ``attack``.
+    """Pictures (B, 3, H, W) whose features are ``features`` (B, ...), by the attack called ``attack``.
 
-    head: pictures in 0..1 to features, differentiable. prior: a folder, for ``decoder`` and ``diffusion``. auxiliary:
-    public pictures (N, 3, side, side) in 0..1, for a start at their mean. frames: the pictures' numbers, by default
+    head: pictures in 0..1 to features, differentiable. size: height and width of a picture in pixels, or the side of a
+    square. prior: a folder, for ``decoder`` and ``diffusion``. auxiliary:
+    public pictures (N, 3, H, W) in 0..1, for a start at their mean. frames: the pictures' numbers, by default
     from 0: they seed the noise. settings: of the attack (``iterations``, ``lr``, ``tv``, ...). InputError names what
     is not accepted.
     """
     numbers = tuple(range(len(features))) if frames is None else tuple(frames)
     if not numbers or len(numbers) != len(features):
         raise InputError(f"{len(features)} pictures' features with {len(numbers)} frame numbers; accepted: one each")
-    method = _method(attack, side, prior, str(features.device), auxiliary, settings)
-    return method(Problem(head, features.detach().clone(), (side, side), numbers, seed, progress))
+    sides = (size, size) if isinstance(size, int) else size
+    method = _method(attack, sides, prior, str(features.device), auxiliary, settings)
+    return method(Problem(head, features.detach().clone(), sides, numbers, seed, progress))
 
 
 def _method(
-    attack: str, side: int, prior: Path | None, device: str, auxiliary: Tensor | None, settings: dict[str, Meta]
+    attack: str,
+    size: tuple[int, int],
+    prior: Path | None,
+    device: str,
+    auxiliary: Tensor | None,
+    settings: dict[str, Meta],
 ) -> Method:
     if attack == "direct":
         return partial(direct, settings=read(DirectSettings, settings, attack), auxiliary=auxiliary)
@@ -65,5 +72,7 @@ def _method(
         raise InputError(f"attack {attack} needs a prior over pictures; accepted: a diffusers folder")
     if attack == "decoder":
         chosen = read(DecoderSettings, settings, attack)
-        return partial(decoder, settings=chosen, autoencoder=autoencoder_of(prior, device), auxiliary=auxiliary)
-    return partial(diffusion, settings=read(DiffusionSettings, settings, attack), prior=prior_of(prior, side, device))
+        autoencoder = autoencoder_of(prior, device)
+        autoencoder.check(*size)
+        return partial(decoder, settings=chosen, autoencoder=autoencoder, auxiliary=auxiliary)
+    return partial(diffusion, settings=read(DiffusionSettings, settings, attack), prior=prior_of(prior, size, device))

@@ -11,7 +11,7 @@ import numpy as np
 from attacker.attacks.base import CapturedFrame, Grants, Inverter, Needs, Reconstruction, SessionInfo
 from attacker.attacks.image.auxiliary import auxiliary_pictures
 from attacker.attacks.image.choices import number, read
-from attacker.attacks.image.sizes import side_of
+from attacker.attacks.image.sizes import size_of
 from attacker.attacks.image.stateless import Stateless, Untrained
 from wire.payload import Meta
 
@@ -28,21 +28,21 @@ class MeanPictureSettings:
 class _Inverter(Stateless):
     def __init__(self, attack: str, grants: Grants, limit: int) -> None:
         self._attack, self._grants, self._limit = attack, grants, limit
-        self._means: dict[int, tuple[np.ndarray, int]] = {}
+        self._means: dict[tuple[int, int], tuple[np.ndarray, int]] = {}
 
     def observe(self, frames: Sequence[CapturedFrame]) -> Sequence[Reconstruction]:
         made = []
         for frame in frames:
-            mean, pictures = self._mean(side_of(frame))
+            mean, pictures = self._mean(size_of(frame))
             meta: dict[str, Meta] = {"auxiliary": pictures}
             made.append(Reconstruction(frame.session, (frame.frame,), self._attack, {"image": mean}, meta))
         return made
 
-    def _mean(self, side: int) -> tuple[np.ndarray, int]:
-        if side not in self._means:
-            images = auxiliary_pictures(self._grants, side, self._limit, self._attack)
-            self._means[side] = images.mean(0).round().astype(np.uint8), len(images)
-        return self._means[side]
+    def _mean(self, size: tuple[int, int]) -> tuple[np.ndarray, int]:
+        if size not in self._means:
+            images = auxiliary_pictures(self._grants, size, self._limit, self._attack)
+            self._means[size] = images.mean(0).round().astype(np.uint8), len(images)
+        return self._means[size]
 
 
 class MeanPicture(Untrained):

@@ -98,6 +98,6 @@ class NearestPicture(Untrained):
         """An inverter of a session. InputError where weights or auxiliary pictures are not granted."""
         settings = read(NearestPictureSettings, grants.settings, self.name)
         box = white_box(session, grants, self.name)
-        images = auxiliary_pictures(grants, box.side, settings.auxiliary_frames, self.name)
+        images = auxiliary_pictures(grants, box.size, settings.auxiliary_frames, self.name)
         origin = f"{session.victim}|{session.split}|{box.weights_sha256}|"
         return _Inverter(self.name, box, images, origin, grants.work)

@@ -86,8 +86,8 @@ class Optimising(Untrained):
     needs = Needs("wire", "white", batch=BATCH)
     kind: type[OptimisingSettings]
 
-    def method(self, settings: Any, grants: Grants, side: int) -> Method:
-        """The inversion itself. settings: of :attr:`kind`. side: of a picture, in pixels."""
+    def method(self, settings: Any, grants: Grants, size: tuple[int, int]) -> Method:
+        """The inversion itself. settings: of :attr:`kind`. size: height and width of a picture, in pixels."""
         raise NotImplementedError
 
     def open(self, session: SessionInfo, grants: Grants) -> Inverter:
@@ -99,7 +99,7 @@ class Optimising(Untrained):
             self.name, session.victim, session.split, box.weights_sha256, sorted(asdict(settings).items()), seed,
             sorted((name, str(path)) for name, path in grants.files.items()),
         ]  # fmt: skip
-        return _Inverter(self.name, box, self.method(settings, grants, box.side), settings, seed, grants, repr(origin))
+        return _Inverter(self.name, box, self.method(settings, grants, box.size), settings, seed, grants, repr(origin))
 
 
 class _Inverter(Stateless):
@@ -148,8 +148,7 @@ class _Inverter(Stateless):
         def progress(done: float, total: float, note: str = "") -> None:
             self._grants.progress(before + done / total * len(frames), all_frames, f"{self._attack}: {note}")
 
-        side = self._box.side
-        found = self._method(Problem(self._box, heard, (side, side), numbers, self._seed, progress, shelves))
+        found = self._method(Problem(self._box, heard, self._box.size, numbers, self._seed, progress, shelves))
         shared: dict[str, Meta] = {
             "iterations": found.iterations,
             "cpu_s": found.cpu_s / len(frames),

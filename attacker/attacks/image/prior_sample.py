@@ -14,7 +14,7 @@ from attacker.attacks.image import choices
 from attacker.attacks.image.choices import number, read
 from attacker.attacks.image.generators import granted_folder
 from attacker.attacks.image.prior import Prior, load_prior
-from attacker.attacks.image.sizes import side_of
+from attacker.attacks.image.sizes import size_of
 from attacker.attacks.image.stateless import Stateless, Untrained
 from victims.image.preprocessing import images_of
 from wire.errors import InputError
@@ -41,10 +41,10 @@ class _Inverter(Stateless):
     def observe(self, frames: Sequence[CapturedFrame]) -> Sequence[Reconstruction]:
         prior, steps = self._prior, self._settings.steps
         for frame in frames:
-            if side_of(frame) != prior.side:
+            height, width = size_of(frame)
+            if (height, width) != (prior.side, prior.side):
                 raise InputError(
-                    f"frame {frame.frame}: of {side_of(frame)}x{side_of(frame)} pixels; "
-                    f"{prior.name} makes {prior.side}x{prior.side}"
+                    f"frame {frame.frame}: of {width}x{height} pixels; {prior.name} makes {prior.side}x{prior.side}"
                 )
         if not frames:
             return []

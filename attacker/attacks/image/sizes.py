@@ -6,12 +6,12 @@ from attacker.attacks.base import CapturedFrame
 from wire.errors import InputError
 
 
-def side_of(frame: CapturedFrame) -> int:
-    """Side of the square picture, in pixels. InputError names a frame without features, or of another shape."""
+def size_of(frame: CapturedFrame) -> tuple[int, int]:
+    """Height and width of the picture, in pixels. InputError names a frame without features, or whose size is none."""
     payloads = frame.payloads("up", "features")
     if len(payloads) != 1:
         raise InputError(f"frame {frame.frame}: {len(payloads)} payloads of features; accepted: 1")
     size = payloads[0].meta.get("input")
-    if not (isinstance(size, tuple) and len(size) == 2 and size[0] == size[1] and isinstance(size[0], int)):
-        raise InputError(f"frame {frame.frame}: of a picture {size}; accepted: height and width, equal")
-    return size[0]
+    if not (isinstance(size, tuple) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)):
+        raise InputError(f"frame {frame.frame}: of a picture {size}; accepted: height and width in pixels")
+    return int(size[0]), int(size[1])

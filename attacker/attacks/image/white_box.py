@@ -22,20 +22,20 @@ from wire.errors import InputError
 class WhiteBox:
     """A victim's head with its weights, frozen.
 
-    side: of a picture, in pixels. shape: of one picture's features, without the batch. same_weights: the session said
-    that the edge runs these weights.
+    size: height and width of a picture, in pixels. shape: of one picture's features, without the batch.
+    same_weights: the session said that the edge runs these weights.
     """
 
     network: fx.GraphModule
     preprocessing: Preprocessing
-    side: int
+    size: tuple[int, int]
     shape: tuple[int, ...]
     device: str
     weights_sha256: str
     same_weights: bool
 
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Pictures (B, 3, side, side) in 0..1 to features (B, *shape), preprocessing included; differentiable."""
+        """Pictures (B, 3, H, W) in 0..1 to features (B, *shape), preprocessing included; differentiable."""
         features: Tensor = self.network(self.preprocessing.normalised(pictures))
         return features
 
@@ -48,8 +48,8 @@ class WhiteBox:
         if len(payloads) != 1:
             raise InputError(f"frame {frame.frame}: {len(payloads)} payloads of features; accepted: 1")
         size = payloads[0].meta.get("input")
-        if size != (self.side, self.side):
-            raise InputError(f"frame {frame.frame}: of a picture {size}; accepted: ({self.side}, {self.side})")
+        if size != self.size:
+            raise InputError(f"frame {frame.frame}: of a picture {size}; accepted: {self.size}")
         features = payloads[0].tensors.get("features")
         wanted = (1, *self.shape)
         if features is None or tuple(features.shape) != wanted:
@@ -80,7 +80,7 @@ def white_box(session: SessionInfo, grants: Grants, attack: str) -> WhiteBox:
     where = device(grants.settings)
     head = Split(network, known.layers.get(session.split, session.split)).head.to(where)
     with torch.no_grad():
-        shape = tuple(head(torch.zeros(1, 3, known.side, known.side, device=where)).shape[1:])
+        shape = tuple(head(torch.zeros(1, 3, *known.size, device=where)).shape[1:])
     return WhiteBox(
-        head, known.preprocessing, known.side, shape, where, digest, same_weights=digest == session.weights_sha256
+        head, known.preprocessing, known.size, shape, where, digest, same_weights=digest == session.weights_sha256
     )

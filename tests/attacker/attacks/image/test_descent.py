@@ -52,7 +52,7 @@ def test_a_linear_head_gives_the_picture_away():
     def head(x: Tensor) -> Tensor:
         return x.flatten(1) @ mixing
 
-    found = invert(head, head(secret), side=8, tv=0.0, iterations=200, lr=0.1)
+    found = invert(head, head(secret), size=8, tv=0.0, iterations=200, lr=0.1)
     assert (found.pictures - secret).abs().max() < 1e-3
     assert found.iterations == 200
     assert [meta["loss_feature"] < 1e-6 for meta in found.meta] == [True] * 3
@@ -61,7 +61,7 @@ def test_a_linear_head_gives_the_picture_away():
 def test_total_variation_pulls_towards_its_closed_form():
     """The identity as head and pictures of two pixels: the optimum solves a 2x2 system."""
     secret = torch.tensor([0.2, 0.9], dtype=torch.float64).expand(1, 3, 2).reshape(1, 3, 1, 2).clone()
-    found = invert(lambda x: x, secret, side=1, tv=0.5, iterations=0, loss="sum", start="grey")
+    found = invert(lambda x: x, secret, size=1, tv=0.5, iterations=0, loss="sum", start="grey")
     assert found.pictures.shape == (1, 3, 1, 1)
     start = torch.full_like(secret, 0.5)
     plan = Plan(iterations=250, tv=0.5, loss="sum")
@@ -76,7 +76,7 @@ def test_total_variation_pulls_towards_its_closed_form():
 def test_pictures_of_a_batch_do_not_mix(head, group):
     secret = pictures(4)
     heard = head(secret)
-    settings = {"side": 8, "iterations": 40, "start": "noise", "group": group}
+    settings = {"size": 8, "iterations": 40, "start": "noise", "group": group}
     together = invert(head, heard, frames=[4, 5, 8, 9], **settings)
     other = heard.clone()
     other[:2] = head(pictures(2, seed=9))
@@ -92,7 +92,7 @@ def test_frames_of_a_group_are_drawn_together(head):
     heard = head(pictures(2))
 
     def apart(frames, **settings) -> float:
-        found = invert(head, heard, side=8, iterations=60, frames=frames, temporal=5.0, **settings).pictures
+        found = invert(head, heard, size=8, iterations=60, frames=frames, temporal=5.0, **settings).pictures
         return float((found[0] - found[1]).abs().mean())
 
     free = apart([4, 5])
@@ -123,7 +123,7 @@ def test_the_learning_rate_falls_along_a_cosine_to_two_percent():
 
 def test_snapshots_and_curve_are_the_course(head):
     heard = head(pictures(2))
-    found = invert(head, heard, side=8, iterations=100)
+    found = invert(head, heard, size=8, iterations=100)
     arrays = found.arrays(1)
     assert arrays["image"].shape == (8, 8, 3) and arrays["image"].dtype == np.uint8
     places = arrays["snapshot_iteration"]
@@ -161,7 +161,7 @@ def test_waves_reach_every_picture(size):
 
 def test_waves_do_not_mix_pictures_and_can_be_tied(head):
     heard = head(pictures(3))
-    settings = {"side": 8, "iterations": 30, "basis": "waves"}
+    settings = {"size": 8, "iterations": 30, "basis": "waves"}
     together = invert(head, heard, frames=[4, 5, 8], group=2, **settings).pictures
     assert torch.allclose(together[2:], invert(head, heard[2:], frames=[8], **settings).pictures, atol=1e-9)
     free = invert(head, heard, frames=[4, 5, 8], **settings).pictures
@@ -208,7 +208,7 @@ def test_what_cannot_be_read_is_begun_anew(head, tmp_path: Path):
 
 
 def test_no_iteration_is_the_start(head):
-    found = invert(head, head(pictures(1)), side=8, iterations=0)
+    found = invert(head, head(pictures(1)), size=8, iterations=0)
     assert torch.equal(found.pictures, torch.full((1, 3, 8, 8), 0.5, dtype=torch.float64))
     assert math.isfinite(found.meta[0]["loss_total"])
 
@@ -224,5 +224,5 @@ def test_no_iteration_is_the_start(head):
 )
 def test_what_is_not_accepted_is_one_line(head, arguments, message):
     with pytest.raises(InputError) as caught:
-        invert(head, head(pictures(2)), side=8, **arguments)
+        invert(head, head(pictures(2)), size=8, **arguments)
     assert str(caught.value) == message

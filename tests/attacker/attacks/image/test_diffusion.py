@@ -197,9 +197,9 @@ def test_from_captured_frames_with_a_folder(tiny_folder: Path, images, capture, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"side": 64}, "makes pictures of 32x32 pixels; asked for 64x64"),
-        ({"side": 32, "checkpointing": "yes"}, "setting checkpointing is 'yes'; accepted: auto, on, off"),
-        ({"side": 32, "prompt": "cat " * 40}, "tiny accepts at most 16"),
+        ({"size": 64}, "makes pictures of 32x32 pixels; asked for 64x64"),
+        ({"size": 32, "checkpointing": "yes"}, "setting checkpointing is 'yes'; accepted: auto, on, off"),
+        ({"size": 32, "prompt": "cat " * 40}, "tiny accepts at most 16"),
     ],
 )
 def test_what_is_not_accepted_is_one_line(tiny_folder, head, arguments, message):

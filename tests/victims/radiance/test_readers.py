@@ -1,0 +1,244 @@
+"""Scenes from files: written here from the procedural room, in every form, and read back; broken ones by name."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from victims.base import Sample
+from victims.radiance.room import room
+from victims.radiance.scene import PosedPicture, Scene
+from victims.radiance.victim import SPLITNERF, scene
+from wire.errors import InputError
+
+SIDE = 24
+
+
+@pytest.fixture(scope="module")
+def source() -> Scene:
+    return room(2, side=SIDE, views=10)
+
+
+def four_rows(picture: PosedPicture) -> list[list[float]]:
+    return [*picture.camera.pose.tolist(), [0.0, 0.0, 0.0, 1.0]]
+
+
+def write_colmap(folder: Path, source: Scene, **more: Any) -> Path:
+    """As instant-ngp and nerfstudio write it."""
+    (folder / "images").mkdir(parents=True)
+    frames = []
+    for picture in source.pictures:
+        Image.fromarray(picture.image).save(folder / "images" / f"{picture.name}.png")
+        frames.append({"file_path": f"images/{picture.name}.png", "transform_matrix": four_rows(picture)})
+    focal = source.pictures[0].camera.focal[0]
+    pinhole = {"w": SIDE, "h": SIDE, "fl_x": focal, "fl_y": focal, "cx": SIDE / 2, "cy": SIDE / 2}
+    (folder / "transforms.json").write_text(json.dumps({**pinhole, "frames": frames[::-1], **more}))
+    return folder
+
+
+def write_blender(folder: Path, source: Scene) -> Path:
+    """As NeRF's synthetic scenes: transparent pictures, names without an ending, one angle for all."""
+    for part, pictures in (("train", source.training), ("test", source.testing)):
+        (folder / part).mkdir(parents=True)
+        frames = []
+        for number, picture in enumerate(pictures):
+            alpha = np.full((SIDE, SIDE, 1), 255, np.uint8)
+            alpha[0, 0] = 0
+            pixels = np.concatenate([picture.image, alpha], axis=2)
+            Image.fromarray(pixels, "RGBA").save(folder / part / f"r_{number}.png")
+            frames.append(
+                {"file_path": f"./{part}/r_{number}", "transform_matrix": four_rows(picture), "rotation": 0.1}
+            )
+        (folder / f"transforms_{part}.json").write_text(
+            json.dumps({"camera_angle_x": math.radians(75), "frames": frames})
+        )
+    return folder
+
+
+def write_seven_scenes(folder: Path, source: Scene) -> Path:
+    """Sequences, split files, OpenCV axes, depth along the axis in millimetres."""
+    folder.mkdir(parents=True)
+    focal, middle = source.pictures[0].camera.focal[0], SIDE / 2
+    matrix = [[focal, 0, middle], [0, focal, middle], [0, 0, 1]]
+    (folder / "camera-intrinsics.txt").write_text("\n".join(" ".join(map(str, row)) for row in matrix))
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    stretch = np.sqrt(1 + ((columns + 0.5 - middle) ** 2 + (rows + 0.5 - middle) ** 2) / focal**2)
+    for part, number, pictures in (("Train", 1, source.training), ("Test", 2, source.testing)):
+        (folder / f"{part}Split.txt").write_text(f"sequence{number}\n")
+        sequence = folder / f"seq-{number:02d}"
+        sequence.mkdir()
+        for index, picture in enumerate(pictures):
+            stem = sequence / f"frame-{index:06d}"
+            Image.fromarray(picture.image).save(f"{stem}.color.png")
+            assert picture.depth is not None
+            depth = (picture.depth / stretch * 1000).round().astype(np.uint16)
+            depth[0, 0] = 65535
+            Image.fromarray(depth).save(f"{stem}.depth.png")
+            pose = np.array(four_rows(picture)) @ np.diag([1.0, -1.0, -1.0, 1.0])
+            Path(f"{stem}.pose.txt").write_text("\n".join("\t".join(f"{v:.7e}" for v in row) for row in pose))
+    return folder
+
+
+def same(read: PosedPicture, wanted: PosedPicture) -> None:
+    assert np.allclose(read.camera.pose, wanted.camera.pose, atol=1e-6)
+    assert read.camera.focal == pytest.approx(wanted.camera.focal) and read.camera.centre == wanted.camera.centre
+
+
+def test_colmaps_form(tmp_path: Path, source: Scene) -> None:
+    folder = write_colmap(
+        tmp_path / "scene", source, scene_hint={"near": 0.2, "aabb_min": [-3, -3, 0], "aabb_max": [3, 3, 3]}
+    )
+    for asked in (folder, folder / "transforms.json"):
+        read = scene(str(asked), {"side": 0})
+        assert read.held_out == {0, 8} and read.name == "scene" and read.near == 0.2
+        assert read.box == (-3, -3, 0, 3, 3, 3) and read.half == 3
+        for one, two in zip(read.pictures, source.pictures, strict=True):  # sorted by name, whatever the file's order
+            same(one, two)
+            assert np.array_equal(one.image, two.image)
+    reduced = scene(str(folder), {"side": 12, "box": (-1.0, -1.0, -1.0, 1.0, 2.0, 1.0)})
+    assert reduced.pictures[0].image.shape == (12, 12, 3) and reduced.half == 1.5
+    assert reduced.pictures[0].camera.focal[0] == pytest.approx(source.pictures[0].camera.focal[0] / 2)
+    steps = list(SPLITNERF.samples(str(folder), {"frames": 3, "rays": 7, "first": 2}))
+    assert [s.name for s in steps] == ["step-000002", "step-000003", "step-000004"]
+    assert all(isinstance(s, Sample) and s.arrays["pixels"].shape == (7,) for s in steps)
+
+
+def test_blenders_form(tmp_path: Path, source: Scene) -> None:
+    read = scene(str(write_blender(tmp_path / "lego", source)), {})
+    assert (len(read.training), len(read.testing)) == (8, 2)
+    for one, two in zip([*read.training, *read.testing], [*source.training, *source.testing], strict=True):
+        same(one, two)
+        assert (one.image[0, 0] == 255).all() and np.array_equal(one.image[1:], two.image[1:])  # white behind
+    # No box is given: the one around the cameras holds the room's middle and every camera.
+    low, high = np.array(read.box[:3]), np.array(read.box[3:])
+    for place in [np.array([0.0, 0.0, 1.0]), *(p.camera.pose[:, 3] for p in read.pictures)]:
+        assert (low < place).all() and (place < high).all()
+
+
+def test_seven_scenes(tmp_path: Path, source: Scene) -> None:
+    folder = write_seven_scenes(tmp_path / "room", source)
+    read = scene(str(folder), {})
+    assert (len(read.training), len(read.testing), read.metric) == (8, 2, True)
+    for one, two in zip([*read.training, *read.testing], [*source.training, *source.testing], strict=True):
+        same(one, two)
+        assert np.array_equal(one.image, two.image)
+        assert one.depth is not None and two.depth is not None and one.depth[0, 0] == 0
+        assert np.allclose(one.depth[1:], two.depth[1:], atol=2e-3)
+    # The box is found from the depths: the room, and not much more.
+    assert np.allclose(read.box, (-2.4, -2, 0, 2.4, 2, 2.5), atol=0.6)
+    one_sequence = scene(str(folder / "seq-01"), {"views": 4})
+    assert (len(one_sequence.pictures), one_sequence.held_out) == (4, {0})
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], object], name: str = "transforms.json") -> None:
+    read = json.loads((folder / name).read_text())
+    change(read)
+    (folder / name).write_text(json.dumps(read))
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda r: r.pop("fl_x") and r.pop("fl_y"), "no intrinsics; accepted: fl_x (and fl_y), or camera_angle_x"),
+        (lambda r: r.update(fl_x=-3), "fl_x is -3; accepted: above 0"),
+        (lambda r: r.update(k1=0.1), "distorted (k1 is 0.1); accepted: pinhole pictures (colmap image_undistorter)"),
+        (lambda r: r.update(w=25), "w is 25, but the picture has 24 pixels"),
+        (lambda r: r.update(cx="middle"), "cx is 'middle'; accepted: a number"),
+        (
+            lambda r: r["frames"][0].update(transform_matrix=[[1, 0, 0, 0], [0, 2, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
+            "the pose is no rigid transform: its axes miss unit length or right angles by 3; accepted: at most 0.01",
+        ),
+        (lambda r: r["frames"][0].pop("transform_matrix"), "the pose is no rigid transform: it has shape ()"),
+        (lambda r: r["frames"][0].update(transform_matrix=[[1], [2, 3]]), "transform_matrix is no matrix of numbers"),
+        (lambda r: r.update(frames=[]), "frames is no list of objects, or empty"),
+        (lambda r: r["frames"][0].update(file_path=7), "frame 0 has file_path 7; accepted: the name of a picture"),
+    ],
+)
+def test_broken_transforms(
+    change: Callable[[dict[str, Any]], object], line: str, tmp_path: Path, source: Scene
+) -> None:
+    folder = write_colmap(tmp_path / "scene", source)
+    edit(folder, change)
+    with pytest.raises(InputError) as caught:
+        scene(str(folder), {})
+    assert line in str(caught.value) and str(folder / "transforms.json") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_pictures_that_are_listed_but_absent_or_no_pictures(tmp_path: Path, source: Scene) -> None:
+    folder = write_colmap(tmp_path / "scene", source)
+    picture = folder / "images" / "view-003.png"
+    picture.write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"view-003\.png: no picture; accepted: "):
+        scene(str(folder), {})
+    picture.unlink()
+    with pytest.raises(InputError) as caught:
+        scene(str(folder), {})
+    assert str(caught.value) == f"{folder / 'transforms.json'}: lists view-003.png, but there is no file {picture}"
+
+
+def test_files_that_are_none(tmp_path: Path, source: Scene) -> None:
+    with pytest.raises(
+        InputError, match=r"no posed pictures; accepted: transforms\.json, transforms_train\.json, a 7-"
+    ):
+        scene(str(tmp_path), {})
+    with pytest.raises(InputError, match=r"nowhere: no such file or folder of posed pictures$"):
+        scene(str(tmp_path / "nowhere"), {})
+    (tmp_path / "transforms.json").write_text("{")
+    with pytest.raises(InputError, match=r"transforms\.json: no JSON"):
+        scene(str(tmp_path), {})
+    folder = write_blender(tmp_path / "half", source)
+    (folder / "transforms_test.json").unlink()
+    with pytest.raises(InputError, match=r"transforms_test\.json: no such file"):
+        scene(str(folder), {})
+    with pytest.raises(InputError, match=r"^a room of 1 pictures of 96 pixels; accepted: 2 to 1000, of 8 to 1024$"):
+        scene("procedural", {"views": 1})
+    with pytest.raises(InputError, match=r"^setting box is \(1, 2\.0\); accepted|box \[1\.0, 2\.0\]; accepted"):
+        scene(str(write_colmap(tmp_path / "boxed", source)), {"box": (1.0, 2.0)})
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda f: (f / "camera-intrinsics.txt").unlink(), "no intrinsics for a picture of 24x24; accepted: a file"),
+        (lambda f: (f / "seq-01" / "frame-000001.color.png").unlink(), "but there is no file"),
+        (lambda f: (f / "seq-01" / "frame-000001.pose.txt").write_text("1 2 3"), "3 numbers; accepted: a 4x4 matrix"),
+        (lambda f: (f / "seq-01" / "frame-000001.pose.txt").write_text("-nan " * 16), "the pose is no rigid transform"),
+        (lambda f: (f / "TestSplit.txt").write_text("sequence9"), "lists sequence9, but"),
+        (lambda f: (f / "TestSplit.txt").write_text("../../etc"), "'../../etc'; accepted: lines like sequence1"),
+        (lambda f: Image.new("L", (24, 24)).save(f / "seq-01" / "frame-000001.depth.png"), "L; accepted: 16-bit gray"),
+    ],
+)
+def test_broken_seven_scenes(change: Callable[[Path], object], line: str, tmp_path: Path, source: Scene) -> None:
+    folder = write_seven_scenes(tmp_path / "room", source)
+    change(folder)
+    with pytest.raises(InputError) as caught:
+        scene(str(folder), {})
+    assert line in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "views", "size", "up"),
+    [
+        ("fox", 50, (160, 89), (0, 0, 1)),
+        ("kitchen", 100, (120, 160), (0, -1, 0)),
+        ("dining", 62, (106, 160), (0, 1, 0)),
+    ],
+)
+def test_real_scenes(name: str, views: int, size: tuple[int, int], up: tuple[int, int, int], real_data: Path) -> None:
+    read = scene(str(real_data / "nerf" / name), {})
+    assert len(read.pictures) == views and read.held_out == set(range(0, views, 8))
+    assert read.pictures[0].image.shape == (*size, 3) and read.pictures[0].camera.size == size
+    upright = np.mean([p.camera.pose[:, 1] for p in read.pictures], axis=0)
+    assert upright @ up > 0.7  # the data's own notes say which way is up
+    low, high = np.array(read.box[:3]), np.array(read.box[3:])
+    inside = [bool(((low <= p.camera.pose[:, 3]) & (p.camera.pose[:, 3] <= high)).all()) for p in read.pictures]
+    assert np.mean(inside) > 0.9

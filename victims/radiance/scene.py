@@ -1,0 +1,98 @@
+"""A scene: posed pictures, which of them are held out, and the box that holds what they show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from victims.radiance.camera import Camera
+from victims.radiance.sampling import Box
+from wire.errors import InputError
+
+LEAST_NEAR: Final = 0.01
+"""Rays begin at least so far from the camera, as a share of the box's half side."""
+
+
+@dataclass(frozen=True)
+class PosedPicture:
+    """image uint8 (H, W, 3); depth float32 (H, W), distance along the ray in the scene's unit, 0 where unknown."""
+
+    name: str
+    image: NDArray[np.uint8]
+    camera: Camera
+    depth: NDArray[np.float32] | None = None
+
+    def resized(self, longest: int) -> PosedPicture:
+        """At most ``longest`` pixels on the longer side (area average); 0: as it is. Depth: the nearest pixel's."""
+        height, width = self.camera.size
+        ratio = longest / max(height, width)
+        if not longest or ratio >= 1:
+            return self
+        size = max(1, round(height * ratio)), max(1, round(width * ratio))
+        image = np.asarray(Image.fromarray(self.image).resize(size[::-1], Image.Resampling.BOX), np.uint8)
+        depth = self.depth
+        if depth is not None:
+            depth = np.asarray(Image.fromarray(depth).resize(size[::-1], Image.Resampling.NEAREST), np.float32)
+        return replace(self, image=image, camera=self.camera.resized(size), depth=depth)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """pictures, in the order of their names. held_out: numbers of those that are for scoring and never trained on.
+
+    box: what holds the scene, in its unit (metres where ``metric``). near: where rays begin.
+    """
+
+    name: str
+    pictures: Sequence[PosedPicture]
+    held_out: frozenset[int]
+    box: Box
+    near: float = 0.0
+    metric: bool = False
+    origin: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.training or not self.held_out:
+            raise InputError(
+                f"{self.origin or self.name}: {len(self.training)} pictures to train on and {len(self.held_out)} held "
+                "out; accepted: at least one of each"
+            )
+        if any(low >= high for low, high in zip(self.box[:3], self.box[3:], strict=True)):
+            raise InputError(f"{self.origin or self.name}: box {self.box}; accepted: a lower corner below an upper one")
+
+    @property
+    def training(self) -> list[PosedPicture]:
+        """The pictures that the edge trains on."""
+        return [picture for number, picture in enumerate(self.pictures) if number not in self.held_out]
+
+    @property
+    def testing(self) -> list[PosedPicture]:
+        """The pictures that are held out."""
+        return [self.pictures[number] for number in sorted(self.held_out)]
+
+    @property
+    def middle(self) -> NDArray[np.float64]:
+        """The box's middle, the origin of what travels."""
+        return np.asarray((np.array(self.box[:3]) + np.array(self.box[3:])) / 2, np.float64)
+
+    @property
+    def half(self) -> float:
+        """Half of the box's longest side, the unit of what travels."""
+        return float(max(high - low for low, high in zip(self.box[:3], self.box[3:], strict=True)) / 2)
+
+    @property
+    def unit_box(self) -> Box:
+        """The box in the unit of what travels: inside the cube [-1, 1]."""
+        low = ((np.array(self.box[:3]) - self.middle) / self.half).tolist()
+        high = ((np.array(self.box[3:]) - self.middle) / self.half).tolist()
+        return (low[0], low[1], low[2], high[0], high[1], high[2])
+
+
+def every(count: int, step: int) -> frozenset[int]:
+    """Every ``step``-th of ``count`` pictures, from the first on."""
+    return frozenset(range(0, count, step))
