@@ -40,7 +40,7 @@ SPLITS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
 
 FRAMES: Final = {"quick": 2, "cpu": 8, "paper": 16}
 ITERATIONS: Final = {
-    "quick": {"direct": 300, "decoder": 150},
+    "quick": {"direct": 200, "decoder": 80},
     "cpu": {"direct": 3000, "decoder": 1000},
     "paper": {"direct": 1500, "decoder": 1500},
 }

@@ -56,7 +56,7 @@ def test_each_photo_victim_streams_its_own_pictures_to_a_listener_with_others(da
         rows = {choice.row: choice for choice in cell.stream.attacks}
         assert list(rows) == ["mean-picture", "nearest-picture", "direct", "decoder"]
         assert rows["decoder"].files == {"auxiliary": data / others, "prior": data / "weights/taesd"}
-        assert rows["decoder"].settings["at_once"] == 1 and rows["decoder"].settings["iterations"] == 150
+        assert rows["decoder"].settings["at_once"] == 1 and rows["decoder"].settings["iterations"] == 80
         read(DecoderSettings, rows["decoder"].settings, "decoder")  # is a setting that is there
         assert cell.columns["absent"]["diffusion"] == "the prior is an autoencoder alone"
         keep_apart(cell)
