@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 
+from attacker.attacks.base import QueriesSpent
 from victims.base import LAYOUTS, Sample
 from wire import query
 from wire.address import format_address, parse_address
@@ -31,12 +32,15 @@ class Oracle:
     def __call__(self, sample: Sample) -> Sequence[Payload]:
         """The payloads for one sample, checked against layouts that are known here.
 
-        InputError with the oracle's own line where it refuses; RunError where it cannot be reached or talks nonsense.
+        InputError with the oracle's own line where it refuses (QueriesSpent: for good); RunError where it cannot be
+        reached or talks nonsense.
         """
         status, body = self._post(query.ask(sample.arrays))
         self.asked += 1
         if status != http.HTTPStatus.OK:
-            raise InputError(f"oracle {format_address(self._address)}: {_line(body)}")
+            line = _line(body)
+            kind = QueriesSpent if query.SPENT in line else InputError
+            raise kind(f"oracle {format_address(self._address)}: {line}")
         try:
             parts = query.answered(body)
             for part in parts:

@@ -86,7 +86,7 @@ class Oracle:
         with self._lock:
             number = self._count.value
             if number >= self._config.queries:
-                raise InputError(f"{number} queries are answered; accepted: no more than {self._config.queries}")
+                raise InputError(f"{number} {query.SPENT} {self._config.queries}")
             wait = self._next_s - time.monotonic()
             if wait > 0:
                 time.sleep(wait)

@@ -12,6 +12,9 @@ from wire.errors import DecodeError
 from wire.payload import Meta, Payload
 
 PATH = "/query"
+SPENT = "queries are answered; accepted: no more than"
+"""What an oracle that has given all its answers says of itself."""
+
 MAX_QUERY_BYTES = 16 << 20
 """A picture of two megapixels with room to spare, a scan of a million points."""
 

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from victims.base import Progress, Sample, silent
+from wire.errors import InputError
 from wire.payload import Meta, Payload
 
 Direction = Literal["up", "down"]  # up: edge to cloud
@@ -82,8 +83,13 @@ class Needs:
     defense: Literal["unaware", "aware"] = "unaware"
 
 
+class QueriesSpent(InputError):
+    """The oracle has given all the answers that the card grants."""
+
+
 Query = Callable[[Sample], Sequence[Payload]]
-"""Asks the query oracle (a second edge without truth); counted and rate-limited on the other side."""
+"""Asks the query oracle (a second edge without truth); counted and rate-limited on the other side. Raises QueriesSpent
+when there are no more answers to be had."""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def test_a_killed_training_asks_nothing_again_and_comes_to_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = fit(SETTINGS, tmp_path / "whole", _silent)
-    slow = replace(SETTINGS, rate_hz=40.0)
+    slow = replace(SETTINGS, rate_hz=40.0, knowledge=KnowledgeCard(victim="black", queries=QUERIES + 1))
     killed: list[Role] = []
     monkeypatch.setattr(fitting, "_wait", _killing(fitting._wait, tmp_path / "cut", killed))
     made = fit(slow, tmp_path / "cut", _silent)
@@ -60,10 +60,10 @@ def test_a_killed_training_asks_nothing_again_and_comes_to_the_same(
     assert _same_network(made.made, whole.made)
 
 
-def test_an_oracle_answers_no_more_than_the_card_grants(tmp_path: Path) -> None:
-    few = replace(SETTINGS, knowledge=KnowledgeCard(victim="black", queries=20))
-    with pytest.raises(RunError, match="20 queries are answered; accepted: no more than 20"):
-        fit(few, tmp_path, _silent)
+def test_an_oracle_answers_no_more_than_the_card_grants_and_that_is_learned_from(tmp_path: Path) -> None:
+    made = fit(replace(SETTINGS, knowledge=KnowledgeCard(victim="black", queries=20)), tmp_path, _silent)
+    assert made.queries == 20
+    assert load_trained(made.made)[1].queries == 20
 
 
 def test_a_card_without_queries_is_refused_by_name(tmp_path: Path) -> None:
