@@ -149,7 +149,7 @@ def test_the_listener_has_no_volume_of_the_others_and_no_key_to_them(demo: Demo)
         "link": ["eavesplit-test_spool"],
     }
     listing = "import json, os; print(json.dumps(sorted(os.listdir('/data'))))"
-    assert demo.inside("attacker", listing) == ["capture", "reconstructions"]
+    assert demo.inside("attacker", listing) == ["capture", "reconstructions", "work"]
     assert "segments.json" in demo.inside("edge", listing)
     answers = demo.inside("console", ASK)
     assert {host: answers[host] for host in ("edge.control", "link.control", "cloud.control")} == {
