@@ -26,7 +26,7 @@ from victims.image.augmentation import flipped_and_shifted
 from victims.image.cifar import SIDE, read
 from victims.image.publishing import Top1
 from victims.image.split import Split
-from victims.image.training import one_thread, rate_at
+from victims.image.training import Row, one_thread, rate_at
 from victims.image.victim import ImageVictim
 from victims.registry import victim
 from wire.errors import InputError
@@ -82,18 +82,9 @@ class NoiseAware:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One epoch of the curve. seconds: CPU time so far. loss, right: on the augmented, noised training pictures."""
-
-    epoch: int
-    seconds: float
-    loss: float
-    right: float
-
-
-@dataclass(frozen=True)
 class Tuned:
-    """network: the whole, in eval mode. before: as it was. sigma: in the features' own unit. curve: a row per epoch."""
+    """network: the whole, in eval mode. before: as it was. sigma: in the features' own unit. curve: a row per epoch, of
+    the augmented, noised training pictures."""
 
     network: nn.Module
     before: nn.Module

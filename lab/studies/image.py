@@ -134,6 +134,13 @@ def plan(settings: Settings, further: Sequence[str] = (), attacks: Sequence[str]
     )
 
 
+def needs_diffusion(plan: Plan, study: str) -> None:
+    """InputError with the reason where the ``diffusion`` attack does not run."""
+    if "diffusion" not in plan.wanted:
+        why = plan.absent.get("diffusion", "it is not among the attacks that were asked for")
+        raise InputError(f"{study}: diffusion cannot run: {why}")
+
+
 def stage_ends(found: ImageVictim) -> tuple[str, ...]:
     """The last block of every residual stage; of another network, the points at its thirds."""
     stages: dict[str, str] = {}

@@ -13,7 +13,7 @@ from lab.metrics.pictures import PSNR, SSIM
 from lab.runfolder import RunFolder
 from lab.scores import read_scores
 from lab.studies.base import Cell, CellResult, Settings
-from lab.studies.image import cell, choice, keep_apart, listed, plan, stage_ends
+from lab.studies.image import cell, choice, keep_apart, listed, needs_diffusion, plan, stage_ends
 from lab.studies.visual_secrets_sheets import differences
 from lab.tables import Entry, Sheet, estimate
 from lab.telling import table
@@ -41,9 +41,7 @@ class Steps:
     def cells(self, settings: Settings) -> Sequence[Cell]:
         """``options``: those of :data:`lab.studies.image.OPTIONS` and ``steps`` (``5,10,20``)."""
         asked = plan(settings, ("steps",))
-        if "diffusion" not in asked.wanted:
-            why = asked.absent.get("diffusion", "it is not among the attacks that were asked for")
-            raise InputError(f"{self.name}: diffusion cannot run: {why}")
+        needs_diffusion(asked, self.name)
         steps = STEPS[settings.profile]
         if "steps" in settings.options:
             steps = [_steps(text) for text in listed(settings.options["steps"], "steps")]

@@ -23,7 +23,7 @@ from lab.recorded import reconstructions, truths
 from lab.runfolder import RunFolder
 from lab.scores import Scores, read_scores
 from lab.studies.base import Cell, CellResult, Settings
-from lab.studies.image import cell, choice, keep_apart, plan, stage_ends
+from lab.studies.image import cell, choice, keep_apart, needs_diffusion, plan, stage_ends
 from lab.tables import Entry, Sheet, estimate
 from lab.telling import table
 from victims.base import Progress, Sample
@@ -63,9 +63,7 @@ class Text:
     def cells(self, settings: Settings) -> Sequence[Cell]:
         """``options``: those of :data:`lab.studies.image.OPTIONS` and ``words`` (``class`` or ``background``)."""
         asked = plan(settings, ("words",))
-        if "diffusion" not in asked.wanted:
-            why = asked.absent.get("diffusion", "it is not among the attacks that were asked for")
-            raise InputError(f"{self.name}: diffusion cannot run: {why}")
+        needs_diffusion(asked, self.name)
         kind = str(settings.options.get("words", "class"))
         if kind not in WORDS:
             raise InputError(f"--set words={kind}; accepted: {', '.join(WORDS)}")

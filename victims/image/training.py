@@ -105,7 +105,7 @@ class ImageTraining:
 
 @dataclass(frozen=True)
 class Row:
-    """One epoch of the curve. seconds: CPU time so far. loss, right: on the augmented training pictures."""
+    """One epoch of a curve. seconds: CPU time so far. loss, right: on the training pictures as they were given."""
 
     epoch: int
     seconds: float

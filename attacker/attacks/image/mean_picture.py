@@ -12,7 +12,7 @@ from attacker.attacks.base import CapturedFrame, Grants, Inverter, Needs, Recons
 from attacker.attacks.image.auxiliary import auxiliary_pictures
 from attacker.attacks.image.choices import number, read
 from attacker.attacks.image.sizes import size_of
-from attacker.attacks.image.stateless import Stateless, Untrained
+from attacker.attacks.stateless import Stateless, Untrained
 from wire.payload import Meta
 
 

@@ -20,8 +20,8 @@ from attacker.attacks.base import CapturedFrame, Grants, Inverter, Needs, Recons
 from attacker.attacks.image.auxiliary import auxiliary_pictures
 from attacker.attacks.image.choices import number, read
 from attacker.attacks.image.losses import relative
-from attacker.attacks.image.stateless import Stateless, Untrained
 from attacker.attacks.image.white_box import WhiteBox, white_box
+from attacker.attacks.stateless import Stateless, Untrained
 from victims.image.preprocessing import pictures_of
 from wire.payload import Meta
 

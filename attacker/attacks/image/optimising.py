@@ -16,8 +16,8 @@ from attacker.attacks.image.descent import Descended, Plan
 from attacker.attacks.image.descent_state import Shelves
 from attacker.attacks.image.inversion import Inversion, Method, Problem
 from attacker.attacks.image.losses import from_the_mean, printed_from_the_mean
-from attacker.attacks.image.stateless import Stateless, Untrained
 from attacker.attacks.image.white_box import WhiteBox, white_box
+from attacker.attacks.stateless import Stateless, Untrained
 from wire.payload import Meta
 
 BATCH = 16

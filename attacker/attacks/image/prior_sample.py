@@ -15,7 +15,7 @@ from attacker.attacks.image.choices import number, read
 from attacker.attacks.image.generators import granted_folder
 from attacker.attacks.image.prior import Prior, load_prior
 from attacker.attacks.image.sizes import size_of
-from attacker.attacks.image.stateless import Stateless, Untrained
+from attacker.attacks.stateless import Stateless, Untrained
 from victims.image.preprocessing import images_of
 from wire.errors import InputError
 from wire.payload import Meta

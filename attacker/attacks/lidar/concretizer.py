@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from attacker.attacks.base import CapturedFrame, Grants, Inverter, Needs, Reconstruction, SessionInfo
 from attacker.attacks.lidar.chain import Chain, Trace, certain
-from attacker.attacks.lidar.coordinates import FrameByFrame
 from attacker.attacks.lidar.data import TAPS
 from attacker.attacks.lidar.network import Guess
 from attacker.attacks.lidar.train import Recipe, chain_for
 from attacker.attacks.lidar.transmitted import Transmitted, level_name, transmitted
+from attacker.attacks.stateless import Stateless
 from victims.base import Progress, Sample, weights_folder
 from victims.lidar.backbone import VoxelBackBone8x
 from victims.lidar.weights import WeightsError, install, load
@@ -73,7 +73,7 @@ def trusting(heard: Transmitted) -> Guess:
     return certain(heard.coords, heard.features, heard.depth)
 
 
-class Restorer(FrameByFrame):
+class Restorer(Stateless):
     """One session's inversion with a trained chain."""
 
     def __init__(self, attack: str, chain: Chain, *, prune: bool, cover: bool, believe: Believe = trusting) -> None:

@@ -5,34 +5,14 @@ What the site list alone gives away, whatever the channels hold: a defense that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from attacker.attacks.base import CapturedFrame, Grants, Inverter, Needs, Reconstruction, SessionInfo
 from attacker.attacks.lidar.transmitted import transmitted
-from victims.base import Progress, Sample
+from attacker.attacks.stateless import Stateless, Untrained
 
 
-class Untrained:
-    """The part of an attack that has nothing to learn."""
-
-    def fit(self, data: Iterable[Sample], grants: Grants, work: Path, progress: Progress) -> Path:
-        """Nothing is learnt; returns the working folder."""
-        return work
-
-
-class FrameByFrame:
-    """The part of an inverter that treats every frame by itself."""
-
-    def rewind(self, incarnation: int, step: int) -> None:
-        """Nothing is kept between frames."""
-
-    def finish(self) -> Sequence[Reconstruction]:
-        """Nothing is held back."""
-        return []
-
-
-class _Inverter(FrameByFrame):
+class _Inverter(Stateless):
     def __init__(self, attack: str) -> None:
         self._attack = attack
 

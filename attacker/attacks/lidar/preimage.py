@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from attacker.attacks.base import CapturedFrame, Grants, Inverter, Needs, Reconstruction, SessionInfo
-from attacker.attacks.lidar.coordinates import FrameByFrame, Untrained
 from attacker.attacks.lidar.sites import DOWNSAMPLINGS, Ints, consistent, unkey
 from attacker.attacks.lidar.transmitted import Transmitted, level_name, transmitted
+from attacker.attacks.stateless import Stateless, Untrained
 from wire.errors import InputError
 from wire.payload import Meta
 from wire.seeds import generator
@@ -37,7 +37,7 @@ def preimage(heard: Transmitted) -> tuple[Ints, dict[str, Meta]]:
     return flat, counts
 
 
-class _Inverter(FrameByFrame):
+class _Inverter(Stateless):
     def __init__(self, attack: str, limit: int, seed: int) -> None:
         self._attack, self._limit, self._seed = attack, limit, seed
 

@@ -23,7 +23,7 @@ from attacker.attacks.image.inversion_networks.rendering import Renderer
 from attacker.attacks.image.inversion_networks.settings import InversionSettings
 from attacker.attacks.image.inversion_networks.trained import NAME, Card, load_trained, save_trained
 from attacker.attacks.image.inversion_networks.training import Training
-from attacker.attacks.image.stateless import Stateless
+from attacker.attacks.stateless import Stateless
 from victims.base import Progress, Sample
 from victims.image.preprocessing import images_of
 from wire.errors import InputError
