@@ -231,15 +231,15 @@ class Stream:
         RunError when a process dies for good or nothing moves for :data:`STALL_S` seconds.
         """
         edge, attacker, link, cloud = (self.roles[n] for n in ("edge", "attacker", "link", "cloud"))
-        moved, now, calls = time.monotonic(), Moved(), 0
+        last, now, calls = time.monotonic(), Moved(), 0
         while True:
             heard, spoken = attacker.state(), edge.done or edge.state()
             before, told = (now.answered, now.made, calls), heard.get("attacks", {}).values()
             # A process that is just ending or being restarted says nothing: what it said before holds.
-            now = _moved(now, spoken, heard)
+            now = moved(now, spoken, heard)
             calls = sum(attack["advance"]["calls"] for attack in told) if heard else calls
             if (now.answered, now.made, calls) != before:
-                moved = time.monotonic()
+                last = time.monotonic()
             on_progress(now)
             if edge.done is not None and self._edge_done is None:
                 self._edge_done = time.monotonic()
@@ -250,7 +250,7 @@ class Stream:
             for role in self.roles.values():
                 if role.returncode is not None and not (role is edge and edge.done is not None):
                     raise RunError(f"{role.name} ended with exit code {role.returncode}: {role.last_words()}")
-            if time.monotonic() - moved > STALL_S:
+            if time.monotonic() - last > STALL_S:
                 raise RunError(f"nothing moved for {STALL_S:.0f} s: edge {spoken}, listener {heard}")
             time.sleep(0.2)
         states = {"edge": edge.done or {}, "link": link.state(), "cloud": cloud.state()}
@@ -293,7 +293,8 @@ class Stream:
                 self.roles[name].stop()
 
 
-def _moved(before: Moved, spoken: Mapping[str, Any], heard: Mapping[str, Any]) -> Moved:
+def moved(before: Moved, spoken: Mapping[str, Any], heard: Mapping[str, Any]) -> Moved:
+    """How far a stream is, from the edge's and the listener's state; empty ones leave what was known."""
     busy = [a for a in heard.get("attacks", {}).values() if a["working"] and a["advance"]["note"]]
     return Moved(
         int(spoken.get("answered", before.answered)),

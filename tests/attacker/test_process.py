@@ -34,12 +34,15 @@ class Toy:
         from attacker.attacks.base import Needs
         return Needs("wire", "none")
     def open(self, session, grants):
-        return Inverter(float(grants.settings.get("slow_s", 0)))
+        return Inverter(float(grants.settings.get("slow_s", 0)), grants)
 class Inverter:
-    def __init__(self, slow_s):
-        self.slow_s = slow_s
+    def __init__(self, slow_s, grants):
+        self.slow_s, self.grants = slow_s, grants
     def observe(self, frames):
         from attacker.attacks.base import Reconstruction
+        self.grants.work.mkdir(exist_ok=True)
+        (self.grants.work / "kept").write_text(str(frames[0].frame))
+        self.grants.progress(1, 4, "a quarter")
         time.sleep(self.slow_s)
         features = [(f, f.payloads("up")[0].tensors["x"].numpy()) for f in frames]
         return [Reconstruction(f.session, (f.frame,), "toy", {"x": x}) for f, x in features]
@@ -176,6 +179,17 @@ def test_a_queue_that_outlasts_the_grace_is_told_by_the_exit_code(traffic, start
         push(mirror, traffic.session_records(traffic.opening() + traffic.inference(range(3), size=16)))
         attacker.until(lambda s: s["captured"] == 3)
         assert attacker.end(signal.SIGTERM)[0] == 4
+
+
+def test_a_long_inversion_tells_how_far_it_is_and_keeps_what_it_needs(
+    traffic, start: Callable[..., Running], tmp_path: Path
+) -> None:
+    attacker = start(attacks=[{"name": "toy", "label": "slow", "settings": {"slow_s": 600.0}}])
+    with attacker.dial() as mirror:
+        push(mirror, traffic.session_records(traffic.opening() + traffic.inference(range(1), size=16)))
+        told = attacker.until(lambda s: s["attacks"]["slow"]["advance"]["calls"] == 1)["attacks"]["slow"]
+    assert (told["working"], told["advance"]) == (1, {"share": 0.25, "note": "a quarter", "calls": 1})
+    assert (tmp_path / "run" / "work" / "slow" / "kept").read_text() == "0"
 
 
 @pytest.mark.parametrize("seed", range(3))
