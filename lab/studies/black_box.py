@@ -37,7 +37,9 @@ FIT_SHARE: Final = 0.7
 class Learner:
     """One row of a table: an attack, what it asks about, and how it learns.
 
-    data: a path or ``procedural``; data_settings: which of it. of: what the pictures are, in words.
+    data: a path or ``procedural``; data_settings: which of it. of: what the pictures are, in words. defended: whether
+    the oracle answers under the stream's defense; else it answers as if there were none, and the attack learns nothing
+    of it.
     """
 
     row: str
@@ -47,6 +49,7 @@ class Learner:
     of: str
     queries: int
     settings: Mapping[str, Any] = field(default_factory=dict)
+    defended: bool = True
 
 
 def learners(asked: Plan, queries: int, diffusion_queries: int, settings: Mapping[str, Any]) -> list[Learner]:
@@ -138,8 +141,8 @@ def fit_settings(stream: StreamSettings, one: Learner) -> FitSettings:
         data=one.data,
         data_settings=one.data_settings,
         frames=one.queries,
-        defense=stream.defense,
-        defense_settings=stream.defense_settings,
+        defense=stream.defense if one.defended else "none",
+        defense_settings=stream.defense_settings if one.defended else {},
         seed=stream.seed,
         device=stream.device,
     )

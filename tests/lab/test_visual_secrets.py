@@ -20,6 +20,7 @@ from lab.scores import Row as ScoreRow
 from lab.scores import Scores, score_run
 from lab.studies import visual_secrets_text as text
 from lab.studies.base import CellResult, Settings
+from lab.studies.black_box import Learner, fit_settings
 from lab.studies.image import keep_apart, stage_ends
 from lab.studies.registry import study
 from lab.studies.visual_secrets_sheets import course_sheets
@@ -161,6 +162,17 @@ def test_the_noise_study_repeats_the_stream_under_noise(data: Path) -> None:
     ]  # fmt: skip
     assert {cell.reference for cell in noised} == {bare.id} == {bare.reference}
     assert {cell.stream.source for cell in noised} == {bare.stream.source}
+
+
+def test_only_the_aware_network_learns_under_the_noise(data: Path) -> None:
+    bare, noised = study("visual-secrets-noise").cells(asked(data, strengths="0.5", queries=32))
+    assert [one["row"] for one in bare.columns["learners"]] == ["inversion-direct"]
+    naive, aware = (fit_settings(noised.stream, Learner(**one)) for one in noised.columns["learners"])
+    assert (naive.defense, naive.defense_settings, naive.frames) == ("none", {}, 32)
+    assert (aware.defense, aware.defense_settings, aware.frames) == ("gaussian", {"strength": 0.5}, 32)
+    card = noised.stream.knowledge
+    assert (card.victim, card.queries, card.defense, card.defense_name) == ("white", 32, "aware", "gaussian")
+    assert bare.stream.knowledge.defense == "unaware"
 
 
 def test_findings_compare_by_the_share_of_the_network(data: Path) -> None:

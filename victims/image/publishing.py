@@ -134,7 +134,7 @@ def _card(settings: ImageTraining, trained: Trained, scores: Mapping[str, Top1])
 
 def _shape(name: str) -> str:
     if name == "cifar-vit":
-        return "a vision transformer of 6 blocks of width 128 on patches of 4x4 pixels"
+        return "a vision transformer of 6 blocks of width 96 on patches of 4x4 pixels"
     return (
         f"the CIFAR ResNet of {name.removeprefix('cifar-resnet')} layers of He et al. 2016, shortcuts without weights"
     )

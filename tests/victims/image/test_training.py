@@ -128,7 +128,7 @@ def test_settings_that_cannot_be(data: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["cifar-resnet20"])
+@pytest.mark.parametrize("name", ["cifar-resnet20", "cifar-vit"])
 def test_the_shipped_victims_recognise_as_their_cards_say(name: str, real_data: Path) -> None:
     weights = weights_folder() / f"{name}.safetensors"
     network = victim(name).network({"weights": "shipped"})  # type: ignore[attr-defined]
