@@ -14,6 +14,7 @@ from attacker.knowledge import KnowledgeCard
 from attacker.registry import attack as registered
 from lab.stream import AttackChoice, StreamSettings
 from lab.studies.base import Cell, Settings
+from lab.studies.image_tuning import POLISHED, VARIANTS, WAVES, basis, depth_of, tuned
 from victims.base import Sample, weights_folder
 from victims.image import cifar
 from victims.image.victim import ImageVictim
@@ -29,7 +30,8 @@ SMALL: Final = (cifar.SIDE, cifar.SIDE)
 
 FLOORS: Final = ("mean-picture", "nearest-picture", "prior-sample")
 OPTIMISING: Final = ("direct", "decoder", "diffusion")
-POLISHED: Final = "diffusion-polished"
+ROWS: Final = (*FLOORS, "direct", WAVES, "decoder", "diffusion", POLISHED)
+"""All of them, in the order of tables."""
 
 STREAMED: Final = ("lossless-test", "lossless")
 """CIFAR-10's sets that may be streamed: no prior, no auxiliary set and no query set has seen them."""
@@ -47,25 +49,22 @@ PUBLISHED: Final = {
 }
 """Checkpoints in ``EAVESPLIT_DATA`` of victims that ship no weights."""
 
-DEEP: Final[Mapping[str, Mapping[str, Meta]]] = {"direct": {"lr": 0.02, "tv": 0.3}, "decoder": {"tv": 0.3}}
-"""What the attacks get from the end of the last stage on, where the features say less: with steps of 0.1 on pixels in
-0..1 and little total variation ``direct`` ends below a constant picture there."""
-
 
 @dataclass(frozen=True)
 class Amount:
-    """How much a profile does. iterations: by attack. polish: those of ``decoder`` on the latent of ``diffusion``."""
+    """How much a profile does. iterations: by attack, or by row. polish: those of ``decoder`` on the latent of
+    ``diffusion``. steps: of the sampler. More iterations with few steps beat fewer with many in the same time."""
 
     frames: int
     iterations: Mapping[str, int]
     polish: int
-    steps: int = 10
+    steps: int = 4
     snapshots: int = 32
 
 
 PROFILES: Final[Mapping[str, Amount]] = {
-    "quick": Amount(16, {"direct": 1500, "decoder": 1000, "diffusion": 120}, 300),
-    "cpu": Amount(64, {"direct": 6000, "decoder": 3000, "diffusion": 300}, 1500),
+    "quick": Amount(16, {"direct": 1000, WAVES: 600, "decoder": 1000, "diffusion": 100}, 500),
+    "cpu": Amount(64, {"direct": 2000, WAVES: 1000, "decoder": 1500, "diffusion": 150}, 1000),
     "paper": Amount(100, {"direct": 1500, "decoder": 1500, "diffusion": 1500}, 0, steps=20),
 }
 
@@ -112,7 +111,7 @@ def plan(settings: Settings, further: Sequence[str] = (), attacks: Sequence[str]
     options = settings.options
     known = (*OPTIONS, *further)
     for key in options:
-        if key not in known and key.partition(".")[0] not in (*OPTIMISING, *FLOORS, POLISHED, *attacks):
+        if key not in known and key.partition(".")[0] not in (*ROWS, *attacks):
             raise InputError(f"--set {key}: no option of this study; there are: {', '.join(known)}, ATTACK.SETTING")
     found = victim(str(options.get("victim", VICTIM)))
     if not isinstance(found, ImageVictim):
@@ -159,26 +158,26 @@ def choices(plan: Plan, split: str) -> list[AttackChoice]:
 
 
 def choice(plan: Plan, row: str, split: str, label: str = "", **further: Any) -> AttackChoice:
-    """One attack at a split point. row: its name, or :data:`POLISHED`. label: what its rows are called instead.
+    """One attack at a split point. row: its name, or one of :data:`VARIANTS`. label: what its rows are called instead.
 
     further: settings that go before the plan's; what the user set for this attack goes before both.
     """
-    name = "diffusion" if row == POLISHED else row
+    name = VARIANTS.get(row, row)
     registered(name)  # a name that is not there is answered before anything starts
-    amount, ends = plan.amount, stage_ends(plan.victim)
-    layer = plan.victim.layers.get(split, split)
-    deep = layer == ends[-1] or (layer not in ends and _past(plan.victim, layer, ends[-1]))
+    amount = plan.amount
     files, settings = _granted(plan, name)
     if name in ("diffusion", "prior-sample"):
         settings["steps"] = amount.steps
     if name in OPTIMISING:
-        settings |= {"iterations": amount.iterations[name], "snapshots": amount.snapshots}
+        settings |= {"iterations": amount.iterations.get(row, amount.iterations[name]), "snapshots": amount.snapshots}
         if plan.settings.profile == "paper":
             settings["paper"] = True
         else:
             # Both pixels and latents begin at the mean of the same public pictures.
             settings |= {"start": "mean"} if "auxiliary" in files else {}
-            settings |= dict(DEEP.get(name, {})) if deep else {}
+            layer = plan.victim.layers.get(split, split)
+            settings |= tuned(row, depth_of(plan.victim, layer, stage_ends(plan.victim)))
+        settings |= basis(row)
     if row == POLISHED:
         settings["polish"] = amount.polish
     own = {key.partition(".")[2]: value for key, value in plan.options.items() if key.startswith(f"{row}.")}
@@ -338,12 +337,11 @@ def _wanted(
     options: Mapping[str, Any], prior: Path | None, auxiliary: Path | None, amount: Amount
 ) -> tuple[list[str], dict[str, str]]:
     """The attacks that run, and why the others do not. InputError for one that was asked for and cannot."""
-    polished = [POLISHED] if amount.polish else []
-    everything = [*FLOORS, *OPTIMISING, *polished]
+    everything = [row for row in ROWS if row != POLISHED or amount.polish]
     asked = listed(options["attacks"], "attacks") if "attacks" in options else everything
     without: dict[str, str] = {}
     for name in asked:
-        if name not in (*FLOORS, *OPTIMISING, POLISHED):
+        if name not in ROWS:
             raise InputError(f"--set attacks={name}: no attack of this study; there are: {', '.join(everything)}")
         if name in ("mean-picture", "nearest-picture") and auxiliary is None:
             without[name] = "there are no auxiliary pictures (--set auxiliary=PATH)"
@@ -372,11 +370,6 @@ def _granted(plan: Plan, name: str) -> tuple[dict[str, Path], dict[str, Any]]:
     if name in ("decoder", "diffusion", "prior-sample") and plan.prior is not None:
         files["prior"] = plan.prior
     return files, settings
-
-
-def _past(found: ImageVictim, layer: str, last: str) -> bool:
-    points = list(found.points)
-    return layer in points and points.index(layer) > points.index(last)
 
 
 def _readable(source: Iterable[Sample]) -> Iterator[Sample]:

@@ -40,9 +40,9 @@ SPLITS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
 
 FRAMES: Final = {"quick": 2, "cpu": 8, "paper": 16}
 ITERATIONS: Final = {
-    "quick": {"direct": 200, "decoder": 80},
-    "cpu": {"direct": 3000, "decoder": 1000},
-    "paper": {"direct": 1500, "decoder": 1500},
+    "quick": {"direct": 200, "direct-waves": 200, "decoder": 80},
+    "cpu": {"direct": 3000, "direct-waves": 3000, "decoder": 1000},
+    "paper": {"direct": 1500, "direct-waves": 1500, "decoder": 1500},
 }
 """One iteration of ``decoder`` on one picture takes 0.8 CPU-seconds, one of ``direct`` 0.03 to 0.1."""
 
@@ -50,7 +50,11 @@ SHARED: Final[Mapping[str, Any]] = {
     "decoder.at_once": 1,  # the decoder keeps 1 GB a picture for its gradient
     "decoder.precision": "bfloat16",
     "direct.at_once": 4,
-    **{f"{attack}.auxiliary_frames": 8 for attack in ("mean-picture", "nearest-picture", "direct", "decoder")},
+    "direct-waves.at_once": 4,
+    **{
+        f"{attack}.auxiliary_frames": 8
+        for attack in ("mean-picture", "nearest-picture", "direct", "direct-waves", "decoder")
+    },
 }
 
 

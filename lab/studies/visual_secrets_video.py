@@ -20,7 +20,8 @@ from lab.scores import read_scores
 from lab.stream import AttackChoice
 from lab.studies.base import Cell, CellResult, Settings
 from lab.studies.black_box import Learner, black_box_cell, learners, learning, run_black_box
-from lab.studies.image import POLISHED, Plan, cell, choice, keep_apart, listed, plan, real_data, stage_ends, whole
+from lab.studies.image import Plan, cell, choice, keep_apart, listed, plan, real_data, stage_ends, whole
+from lab.studies.image_tuning import VARIANTS
 from lab.studies.visual_secrets_sheets import ZERO, course_sheets
 from lab.studies.visual_secrets_whitebox import without
 from lab.summary import compare
@@ -146,7 +147,7 @@ def _white(asked: Plan, split: str, length: int) -> tuple[list[AttackChoice], li
     weights = TEMPORAL[profile]
     if "temporal" in options:
         weights = tuple(_weight(text) for text in listed(options["temporal"], "temporal"))
-    rows = [choice(asked, name, split) for name in asked.wanted if name not in ("direct", *TIED, POLISHED)]
+    rows = [choice(asked, name, split) for name in asked.wanted if name not in ("direct", *TIED, *VARIANTS)]
     pairs = []
     for name in (name for name in TIED if name in asked.wanted):
         further: dict[str, Any] = {}

@@ -22,6 +22,7 @@ from lab.studies import visual_secrets_text as text
 from lab.studies.base import CellResult, Settings
 from lab.studies.black_box import Learner, fit_settings
 from lab.studies.image import keep_apart, stage_ends
+from lab.studies.image_tuning import depth_of
 from lab.studies.registry import study
 from lab.studies.visual_secrets_sheets import course_sheets
 from lab.studies.visual_secrets_whitebox import STUDY
@@ -76,7 +77,8 @@ def test_rivals_get_the_same_files_and_no_streamed_picture(data: Path, prior: Pa
     assert [cell.stream.split for cell in cells] == ["layer1.2", "layer2.2", "layer3.2"]
     stream = cells[0].stream
     assert [choice.row for choice in stream.attacks] == [
-        "mean-picture", "nearest-picture", "prior-sample", "direct", "decoder", "diffusion", "diffusion-polished",
+        "mean-picture", "nearest-picture", "prior-sample",
+        "direct", "direct-waves", "decoder", "diffusion", "diffusion-polished",
     ]  # fmt: skip
     rows = {choice.row: choice for choice in stream.attacks}
     streamed = data / cifar.FILES["lossless-test"]
@@ -87,6 +89,9 @@ def test_rivals_get_the_same_files_and_no_streamed_picture(data: Path, prior: Pa
     assert rows["direct"].settings["start"] == rows["decoder"].settings["start"] == "mean"
     assert rows["diffusion-polished"].name == "diffusion"
     assert "polish" not in rows["diffusion"].settings
+    assert (rows["direct-waves"].name, rows["direct-waves"].files) == ("direct", rows["direct"].files)
+    assert "basis" not in rows["direct"].settings
+    assert rows["direct-waves"].settings["basis"] == "waves"
     assert rows["direct"].settings["weights"] == "random"
     assert (stream.knowledge.victim, stream.knowledge.queries) == ("white", 0)
     assert (stream.frames, stream.invert_after) == (16, True)
@@ -102,8 +107,13 @@ def test_settings_reach_the_attack_they_name(data: Path, prior: Path) -> None:
     assert shallow["direct"]["lr"] == deep["direct"]["lr"] == 0.3
     assert shallow["diffusion"]["steps"] == 4
     assert "diffusion-polished" not in shallow
-    assert "tv" not in shallow["decoder"]
-    assert deep["decoder"]["tv"] == 0.3
+    assert shallow["decoder"]["tv"] < deep["decoder"]["tv"]
+
+
+def test_smoothing_goes_by_the_stage_also_within_one() -> None:
+    ends = stage_ends(CIFAR_RESNET20)
+    layers = ("layer1.0", "layer1.2", "layer2.0", "layer2.2", "layer3.0", "layer3.1", "layer3.2")
+    assert [depth_of(CIFAR_RESNET20, layer, ends) for layer in layers] == [0, 0, 1, 1, 1, 1, 2]
 
 
 def test_what_cannot_run_is_left_out_and_named(data: Path, prior: Path) -> None:
@@ -111,7 +121,13 @@ def test_what_cannot_run_is_left_out_and_named(data: Path, prior: Path) -> None:
     assert set(absent) == {"prior-sample", "decoder", "diffusion", "diffusion-polished"}
     (prior / "unet").rmdir()
     alone = STUDY.cells(asked(data, prior=str(prior)))[0]
-    assert [choice.row for choice in alone.stream.attacks] == ["mean-picture", "nearest-picture", "direct", "decoder"]
+    assert [choice.row for choice in alone.stream.attacks] == [
+        "mean-picture",
+        "nearest-picture",
+        "direct",
+        "direct-waves",
+        "decoder",
+    ]
     assert alone.columns["absent"]["diffusion"] == "the prior is an autoencoder alone"
 
 

@@ -54,7 +54,7 @@ def test_each_photo_victim_streams_its_own_pictures_to_a_listener_with_others(da
     ]
     for cell, others in zip(cells, ("video", "images/photos"), strict=True):
         rows = {choice.row: choice for choice in cell.stream.attacks}
-        assert list(rows) == ["mean-picture", "nearest-picture", "direct", "decoder"]
+        assert list(rows) == ["mean-picture", "nearest-picture", "direct", "direct-waves", "decoder"]
         assert rows["decoder"].files == {"auxiliary": data / others, "prior": data / "weights/taesd"}
         assert rows["decoder"].settings["at_once"] == 1 and rows["decoder"].settings["iterations"] == 80
         read(DecoderSettings, rows["decoder"].settings, "decoder")  # is a setting that is there
