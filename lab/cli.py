@@ -208,14 +208,24 @@ def attack(
 
 
 @app.command()
-def report(folders: Annotated[list[Path], typer.Argument(help="Folders of runs or sweeps.")]) -> None:
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of runs or sweeps.")],
+    figures: Annotated[
+        Path | None, typer.Option(help="Write the figures of one run to this JSON file, in the place of a page.")
+    ] = None,
+) -> None:
     """Write report.html anew from what a run or a sweep recorded; several runs get one page, side by side.
 
     Example: eavesplit report runs/2026-11-21T10-04-11_demo-lidar runs/2026-11-21T10-31-50_demo-lidar
     """
     from lab.comparing import report as told
+    from lab.figures import write_figures
+    from lab.runfolder import RunFolder
 
-    out.print(str(told(folders)), soft_wrap=True)
+    if figures is not None and len(folders) > 1:
+        raise InputError(f"--figures {figures}: of {len(folders)} runs; accepted: one")
+    made = told(folders) if figures is None else write_figures(RunFolder.open(folders[0]), figures)
+    out.print(str(made), soft_wrap=True)
 
 
 @app.command("list")

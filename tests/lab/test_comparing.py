@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from lab.comparing import report
 from lab.execute import execute
+from lab.figures import write_figures
 from lab.runfolder import RunFolder
 from lab.scores import read_scores
 from lab.studies.base import Settings
@@ -119,3 +121,21 @@ def test_a_sweep_in_the_making_lists_what_has_not_run(tmp_path: Path) -> None:
     (done.outcomes[0].folder.path / "report.html").unlink()
     with pytest.raises(InputError, match="no trial has finished; go on with `eavesplit sweep swept --resume"):
         report([done.folder.path])
+
+
+def test_figures_of_a_run_are_kept_small_and_say_nothing_of_the_machines_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = run(tmp_path, 0.5)
+    monkeypatch.setattr("lab.figures.real_data", lambda: tmp_path)
+    path = write_figures(RunFolder(one), tmp_path / "results" / "swept.json")
+    kept = json.loads(path.read_text())
+    assert kept["study"] == "swept"
+    assert kept["command"] == "eavesplit run swept --set log=shared/data/log --set strength=0.5"
+    assert str(tmp_path) not in path.read_text()
+    summary = RunFolder(next(one.glob("cells/*"))).read_summary()
+    found = kept["cells"][0]["scores"]["coordinates"]["f1_15"]["mean"]
+    assert found == pytest.approx(summary["scores"]["coordinates"]["f1_15"]["mean"], rel=1e-4)
+    assert kept["frames"] == [summary["frames"]["sent"]]
+    streamed = sum(usage["cpu_s"] for usage in summary["processes"].values())
+    assert kept["cpu_hours"] == pytest.approx(streamed / 3600, rel=1e-4)
