@@ -69,6 +69,7 @@ def _packages() -> Iterator[Check]:
         ("torch", "bad", "pip install -e ."),
         ("spconv", "bad", "pip install -e '.[lidar]' (with a GPU: '.[cuda]'; only one of the two)"),
         ("diffusers", "note", "pip install -e '.[image]'"),
+        ("dp_accounting", "note", "pip install -e '.[image]'"),
         ("nerfacc", "note", "pip install -e '.[radiance]'"),
         ("redis", "note", "pip install -e '.[console]'"),
     )

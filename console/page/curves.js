@@ -33,10 +33,15 @@ export class Curves {
       next.stale = false;
       next.due = performance.now() + EVERY_MS;
       const { traces, axis, legend } = this[next.id]();
-      const drawn = Plotly.react(next.element, traces, this.layout(axis, legend), { displayModeBar: false, responsive: true });
+      const empty = !traces.some((trace) => trace.y?.some((v) => v !== null && v !== undefined));
+      const drawn = Plotly.react(next.element, traces, { ...this.layout(axis, legend), annotations: empty ? [this.nothing()] : [] }, { displayModeBar: false, responsive: true });
       await drawn.finally(() => { this.busy = false; });
       this.soon();
     }), Math.max(0, next.due - performance.now()));
+  }
+  /* What stands in a chart without a value: these samples have no labels, or nothing was rebuilt yet. */
+  nothing() {
+    return { text: "no value for these frames", xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false, font: { color: ink("--soft"), size: 11 } };
   }
   layout(axis, legend = {}) {
     const line = { gridcolor: ink("--line"), zerolinecolor: ink("--line"), linecolor: ink("--line") };
