@@ -149,7 +149,7 @@ def chosen(folder: RunFolder, rows: Sequence[str]) -> dict[int, str]:
     """Frame -> the row with the lowest feature loss, which a listener knows."""
     losses: dict[int, dict[str, float]] = {}
     for rebuilt in reconstructions(folder.reconstructions):
-        if rebuilt.attack in rows and isinstance(loss := rebuilt.meta.get("loss_feature"), float):
+        if rebuilt.attack in rows and isinstance(loss := rebuilt.meta.get("attack.loss_feature"), float):
             losses.setdefault(rebuilt.frame, {})[rebuilt.attack] = loss
     return {frame: min(found, key=found.__getitem__) for frame, found in losses.items()}
 

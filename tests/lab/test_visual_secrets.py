@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from attacker.attacks.base import Reconstruction
+from attacker.reconstructions import Reconstructions
 from lab.contact import TILE, Row, contact_sheet
 from lab.measuring import scorer_of
 from lab.metrics.base import ORACLE
@@ -219,6 +221,18 @@ def test_right_words_are_the_labels_and_the_backgrounds_own() -> None:
     assert text.right_word(sample, "class") == "cat"
     assert text.right_word(sample, "background") == "blue"
     assert text.right_word(Sample("two", {"image": blue}), "class") == ""
+
+
+def test_what_a_listener_would_choose_has_the_lowest_loss_that_the_attack_told(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    store = Reconstructions(folder.reconstructions, 1 << 20)
+    for word, losses in (("cat", (0.3, 0.1)), ("dog", (0.2, 0.4))):
+        for frame, loss in enumerate(losses):
+            image = {"image": np.zeros((4, 4, 3), np.uint8)}
+            made = Reconstruction("5e55", (frame,), word, image, {"loss_feature": loss})
+            store.add(made, incarnation=0, t_captured_ns=0, times_ms={})
+    store.close()
+    assert text.chosen(folder, ["cat", "dog"]) == {0: "dog", 1: "cat"}
 
 
 def test_wrong_words_are_averaged_and_gaps_are_left_out() -> None:
