@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,13 +15,12 @@ from safetensors.torch import save_file
 
 from attacker.attacks.image.inversion_networks.trained import load_trained
 from attacker.knowledge import KnowledgeCard
-from defenses.registry import build
+from lab.calibrating import calibration_of
 from lab.fitting import FitSettings, fit
 from lab.stream import AttackChoice
 from lab.studies.demo_image import MEAN
 from victims.base import Progress, weights_folder
 from victims.image import cifar
-from victims.registry import victim
 from wire.errors import InputError
 
 CARD: Final = "inversion.md"
@@ -93,22 +91,18 @@ def _fit(attack: str, split: str, pictures: Path, settings: InverterTraining) ->
         frames=settings.queries,
         defense=settings.defense,
         defense_settings=defense,
-        calibration=_calibration(settings.victim, split, victim_settings, settings.defense, defense),
+        calibration=calibration_of(
+            settings.victim,
+            split,
+            victim_settings,
+            settings.defense,
+            defense,
+            source="procedural",
+            samples={"seed": 0},
+            frames=CALIBRATED_ON,
+        ),
         seed=settings.seed,
     )
-
-
-def _calibration(
-    name: str, split: str, victim_settings: dict[str, str], defense: str, settings: dict[str, float]
-) -> dict[str, float] | None:
-    if defense == "none":
-        return None
-    head = victim(name).cut(split, victim_settings).head()
-    samples = victim(name).samples("procedural", {"frames": CALIBRATED_ON, "seed": 0})
-    measured = build(defense, settings).calibrate(
-        part for sample in islice(samples, CALIBRATED_ON) for part in next(head.exchange(sample))
-    )
-    return {"rms": measured.rms} if measured.clip is None else {"rms": measured.rms, "clip": measured.clip}
 
 
 def _halved(path: Path, target: Path, told: Mapping[str, Any]) -> None:

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from attacker.attacks.image.inversion_networks.trained import asked_about, load_trained
 from attacker.knowledge import KnowledgeCard
+from edge.config import CALIBRATION_FRAMES
+from lab.calibrating import calibration_of
 from lab.cell import run_cell
 from lab.fitting import FitSettings, Fitted, fit
 from lab.runfolder import RunFolder
@@ -143,6 +145,16 @@ def fit_settings(stream: StreamSettings, one: Learner) -> FitSettings:
         frames=one.queries,
         defense=stream.defense if one.defended else "none",
         defense_settings=stream.defense_settings if one.defended else {},
+        calibration=calibration_of(
+            stream.victim,
+            stream.split,
+            stream.victim_settings,
+            stream.defense if one.defended else "none",
+            stream.defense_settings,
+            source=stream.source,
+            samples={"seed": stream.seed, **stream.victim_settings},
+            frames=CALIBRATION_FRAMES,
+        ),
         seed=stream.seed,
         device=stream.device,
     )

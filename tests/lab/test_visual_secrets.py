@@ -13,6 +13,8 @@ from PIL import Image
 
 from attacker.attacks.base import Reconstruction
 from attacker.reconstructions import Reconstructions
+from edge.calibration import calibrated
+from edge.config import DefenseChoice, EdgeConfig
 from lab.contact import TILE, Row, contact_sheet
 from lab.measuring import scorer_of
 from lab.metrics.base import ORACLE
@@ -188,6 +190,21 @@ def test_only_the_aware_network_learns_under_the_noise(data: Path) -> None:
     naive, aware = (fit_settings(noised.stream, Learner(**one)) for one in noised.columns["learners"])
     assert (naive.defense, naive.defense_settings, naive.frames) == ("none", {}, 32)
     assert (aware.defense, aware.defense_settings, aware.frames) == ("gaussian", {"strength": 0.5}, 32)
+    assert naive.calibration is None
+    stream = noised.stream
+    chosen = DefenseChoice(name="gaussian", settings={"strength": 0.5})
+    edge = EdgeConfig(
+        address="127.0.0.1:1",
+        victim=stream.victim,
+        split=stream.split,
+        victim_settings=dict(stream.victim_settings),
+        source=stream.source,
+        defense=chosen,
+        folder=data / "edge",
+    )
+    cut = CIFAR_RESNET20.cut(stream.split, stream.victim_settings)
+    measured = calibrated(edge, CIFAR_RESNET20, stream.split, cut.head())
+    assert aware.calibration == {"rms": measured.rms, "clip": measured.clip}  # the oracle's noise is the edge's
     card = noised.stream.knowledge
     assert (card.victim, card.queries, card.defense, card.defense_name) == ("white", 32, "aware", "gaussian")
     assert bare.stream.knowledge.defense == "unaware"
