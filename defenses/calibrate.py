@@ -11,6 +11,9 @@ from defenses.base import Calibration
 from wire.errors import InputError
 from wire.payload import Payload
 
+CALIBRATION_FRAMES = 4
+"""Samples whose clean payloads an edge measures before its first frame."""
+
 
 def active(payload: Payload) -> tuple[str, ...]:
     """The tensors that carry values: ``features`` of ``sparse_voxels`` (its sites are no values), every floating tensor

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from attacker.attacks.image.inversion_networks.trained import asked_about, load_trained
 from attacker.knowledge import KnowledgeCard
-from edge.config import CALIBRATION_FRAMES
+from defenses.calibrate import CALIBRATION_FRAMES
 from lab.calibrating import calibration_of
 from lab.cell import run_cell
 from lab.fitting import FitSettings, Fitted, fit
