@@ -20,6 +20,7 @@ class Turn:
 
     frame: number in the session; step/steps: training step and total (0 and None in inference);
     segment: grows by one when a running edge swaps its defense; rng: this frame's own stream.
+    heard: what came back for the turn before in the same exchange, which the edge knows as well as a listener does.
     """
 
     frame: int
@@ -27,6 +28,7 @@ class Turn:
     steps: int | None
     segment: int
     rng: np.random.Generator
+    heard: Sequence[Payload] = ()
 
 
 @dataclass(frozen=True)

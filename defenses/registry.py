@@ -10,6 +10,9 @@ from defenses.channel_dropout import ChannelDropout
 from defenses.distributed import Distributed
 from defenses.feature_centric import FeatureCentric
 from defenses.gaussian import Gaussian
+from defenses.gradient_clip import GradientClip
+from defenses.gradient_norm_noise import GradientNormNoise
+from defenses.label_noise import LabelNoise
 from defenses.laplace import Laplace
 from defenses.none import NoDefense
 from defenses.quantise import Quantise
@@ -29,6 +32,9 @@ DEFENSES: dict[str, Factory] = {
     Laplace.name: Laplace,
     Quantise.name: Quantise,
     ChannelDropout.name: ChannelDropout,
+    GradientNormNoise.name: GradientNormNoise,
+    GradientClip.name: GradientClip,
+    LabelNoise.name: LabelNoise,
 }
 
 
