@@ -25,6 +25,13 @@ ATTACKS: dict[str, str] = {
     "mean-picture": "attacker.attacks.image.mean_picture:MeanPicture",
     "nearest-picture": "attacker.attacks.image.nearest_picture:NearestPicture",
     "prior-sample": "attacker.attacks.image.prior_sample:PriorSample",
+    "surrogate": "attacker.attacks.radiance.surrogate:Surrogate",
+    "surrogate-replay": "attacker.attacks.radiance.replay:SurrogateReplay",
+    "surrogate-fit": "attacker.attacks.radiance.fit:SurrogateFit",
+    "scene-aided": "attacker.attacks.radiance.scene_aided:SceneAided",
+    "untrained-surrogate": "attacker.attacks.radiance.surrogate:UntrainedSurrogate",
+    "gradient-norms": "attacker.attacks.radiance.gradient_norms:GradientNorms",
+    "mean-view": "attacker.attacks.radiance.mean_view:MeanView",
 }
 """Name -> ``module:class`` (called without arguments) or ``module:attack``, imported when asked for."""
 

@@ -1,0 +1,1 @@
+"""What a listener makes of the split training of a radiance field."""
