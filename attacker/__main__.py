@@ -48,10 +48,12 @@ def main(arguments: list[str] | None = None) -> int:
         config = read(AttackerConfig, chosen.config)
         card = config.card
         folders = [config.folder / "capture", config.folder / "reconstructions", config.folder / WORK]
+        if card.vantage == "cloud" and config.mirror:
+            folders.append(config.snapshots)
         for folder in folders if config.mirror else folders[1:]:
             folder.mkdir(parents=True, exist_ok=True)
         dial = [address_of(config.redis).address] if config.redis is not None else []
-        card = card.with_guard(guard.install(_granted(config), [f for f in folders if f.is_dir()], connect=dial))
+        card = card.with_guard(guard.install(_granted(config, card), [f for f in folders if f.is_dir()], connect=dial))
         return _run(config, card, stop)
     except InputError as error:
         print(f"attacker: {error}", file=sys.stderr)
@@ -61,10 +63,15 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
-def _granted(config: AttackerConfig) -> list[Path]:
-    """Every file that may be read: what the attacks were given, and the capture that is to be attacked."""
+def _granted(config: AttackerConfig, card: KnowledgeCard) -> list[Path]:
+    """Every file that may be read: what the attacks were given, and the capture that is to be attacked, with the models
+    that lie beside it where the card grants them."""
     files = [path for attack in config.attacks for path in attack.every_file]
-    return files + ([config.capture] if config.capture else [])
+    if config.capture:
+        files.append(config.capture)
+        if card.vantage == "cloud" and config.snapshots.is_dir():
+            files.append(config.snapshots)
+    return files
 
 
 def _run(config: AttackerConfig, card: KnowledgeCard, stop: threading.Event) -> int:

@@ -27,12 +27,14 @@ _DIRECTIONS: tuple[Direction, Direction] = ("up", "down")
 class Capture:
     """Writes events. One owner.
 
+    first: of each session, so many frames are kept whole at the level ``first``.
+
     A disk that is full must not stop the listening: :attr:`problem` then says why nothing more is recorded.
     """
 
-    def __init__(self, folder: Path, level: RecordLevel, max_bytes: int) -> None:
+    def __init__(self, folder: Path, level: RecordLevel, max_bytes: int, first: int = 0) -> None:
         self.problem: str | None = None
-        self._level = level
+        self._level, self._first = level, first
         self._writer = RecordWriter(folder, max_bytes=max_bytes)
 
     def write(self, event: Event) -> None:
@@ -95,8 +97,10 @@ class Capture:
     def _transfer(self, event: TransferHeard) -> None:
         if self._level == "none":
             return
-        whole = self._level == "full" or (self._level == "features" and event.direction == "up")
         transfer = event.transfer
+        whole = self._level == "full" or (self._level == "features" and event.direction == "up")
+        if self._level == "first":
+            whole = int(transfer.header.exchange) - event.session.frames.first < self._first
         self._writer.write(
             f"transfer/{event.direction}",
             encode(transfer.head, memoryview(transfer.data) if whole else memoryview(b"")),
@@ -137,6 +141,17 @@ def replay(folder: Path, sessions: Sessions, summary: ReadSummary | None = None)
         except (DecodeError, ValueError, KeyError, TypeError):  # a record of somebody else's making
             if summary is not None:
                 summary.unreadable_bytes += len(recorded.data)
+
+
+def told(folder: Path, raw: RawFrame) -> bool:
+    """Whether the capture says that this frame is whole: a kill may fall between its last transfer and that line."""
+    place = (raw.session, raw.tap, raw.incarnation, raw.frame)
+    for recorded in read(folder):
+        if recorded.topic == "frame":
+            said = recorded.json()
+            if (said.get("session"), said.get("tap"), said.get("incarnation"), said.get("frame")) == place:
+                return True
+    return False
 
 
 def _replayed(recorded: Recorded, sessions: Sessions) -> Iterator[Event]:

@@ -13,7 +13,10 @@ from wire.rolefile import Role
 WORK = "work"
 """Subfolder of the listener's folder in which attacks keep intermediate states."""
 
-RecordLevel = Literal["full", "features", "heads", "none"]
+SNAPSHOTS = "snapshots"
+"""Subfolder that gets the models of a curious cloud."""
+
+RecordLevel = Literal["full", "first", "features", "heads", "none"]
 
 
 class AttackConfig(Role):
@@ -46,8 +49,11 @@ class AttackerConfig(Role):
 
     Exactly one of mirror (``HOST:PORT`` to listen on for a link or a cloud; port 0 for any) and capture (a folder
     that was recorded before). folder: gets ``capture/``, ``reconstructions/`` and ``work/``. record: what of each
-    transfer is kept - all, only what left the edge, heads without tensors, nothing but frame numbers. record_gb: bound
-    of either folder. grace_s: how long a stop may take to work off the queue in lossless mode.
+    transfer is kept - all (``full``), all of a session's first ``record_steps`` frames and heads of the others
+    (``first``), only what left the edge, heads without tensors, nothing but frame numbers. record_gb: bound of either
+    folder. grace_s: how long a stop may take to work off the queue in lossless mode.
+
+    queue_frames, queue_mb: so many frames, and bytes of them, may wait for each attack.
 
     redis: URL of a server through which worker processes (``python -m attacker.work``) invert in the place of
     ``workers`` threads; :data:`attacker.redis_address.URL_VARIABLE` goes before it. redis_prefix: of its keys, one for
@@ -66,8 +72,10 @@ class AttackerConfig(Role):
     mode: Literal["live", "lossless"] = "live"
     workers: int = Field(default=1, ge=1, le=64)
     queue_frames: int = Field(default=8, ge=1, le=100_000)
+    queue_mb: int = Field(default=512, ge=1, le=1 << 20)
     record: RecordLevel = "full"
     record_gb: float = Field(default=2.0, gt=0)
+    record_steps: int = Field(default=20, ge=0)
     seed: int = Field(default=0, ge=0)
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = Field(default=1, ge=1, le=256)
@@ -93,6 +101,11 @@ class AttackerConfig(Role):
     def card(self) -> KnowledgeCard:
         """The knowledge card. Raises InputError for what no card may say."""
         return KnowledgeCard.from_dict(self.knowledge, "knowledge")
+
+    @property
+    def snapshots(self) -> Path:
+        """Where a curious cloud's models are: those of a capture lie beside it."""
+        return (self.folder if self.capture is None else self.capture.parent) / SNAPSHOTS
 
     @property
     def record_bytes(self) -> int:

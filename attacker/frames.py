@@ -2,7 +2,8 @@
 
 A frame is complete when nothing more of it that an attack could use can come: all parts of every turn up to the last
 one that leaves the edge, and all replies to the turns before that one. The reply to the last turn (detections, an
-acknowledged step) is captured but not waited for.
+acknowledged step) is captured but not waited for. Rays that nothing will follow (``train`` false: a picture is to be
+rendered) are complete with their embeddings, which are all that an attack will get.
 """
 
 from __future__ import annotations
@@ -44,11 +45,18 @@ class _Open:
     size: int = 0
 
     def complete(self) -> bool:
+        if self._picture():
+            return self._whole("up", 0) and self._whole("down", 0)
         turns = {turn for direction, turn, _ in self.transfers if direction == "up"}
         last = next((t for t in sorted(turns) if self._role("up", t) in LAST_TURN), None)
         if last is None:
             return False
         return all(self._whole("up", t) and (t == last or self._whole("down", t)) for t in range(last + 1))
+
+    def _picture(self) -> bool:
+        """Whether its rays say that no gradients will follow them."""
+        rays = next((t.header for t in self._turn("up", 0)), None)
+        return rays is not None and rays.role == "rays" and "train" in rays.meta and not rays.meta["train"].flag
 
     def _turn(self, direction: Direction, turn: int) -> list[Transfer]:
         return [t for (d, n, _), t in self.transfers.items() if (d, n) == (direction, turn)]
@@ -132,6 +140,9 @@ class FrameAssembler:
             self._bound()
             return True, None
         gap = self.restore(incarnation, frame)
+        for (heard, _, _), known in entry.transfers.items():
+            if heard == "down":
+                self._answered.add(int(known.header.reply_to))
         return True, RawFrame(self.session, self.tap, incarnation, frame, gap, entry.transfers)
 
     def _reach(self, incarnation: int) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from attacker.attacks.base import Attack, DefenseCard, Grants
+from attacker.attacks.base import Attack, DefenseCard, Grants, Snapshot
 from attacker.config import AttackConfig
 from attacker.knowledge import KnowledgeCard
 from attacker.registry import attack as registered
@@ -36,8 +36,10 @@ def grants_of(
     seed: int,
     work: Path | None = None,
     progress: Progress = silent,
+    snapshot: Snapshot | None = None,
 ) -> Grants:
-    """What this attack gets beside the capture. work: a folder for its intermediate states."""
+    """What this attack gets beside the capture. work: a folder for its intermediate states. snapshot: the cloud's
+    models, which a card of another vantage does not grant."""
     public: Mapping[str, Any] = {
         "device": device,
         "seed": seed,
@@ -48,6 +50,7 @@ def grants_of(
         files=dict(wanted.files),
         splits=dict(wanted.splits),
         settings=public,
+        snapshot=snapshot if card.vantage == "cloud" else None,
         defense=defense,
         work=work,
         progress=progress,

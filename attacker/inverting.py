@@ -40,6 +40,17 @@ class Outcome:
     spent_ms: float
 
 
+@dataclass(frozen=True)
+class Tally:
+    """Of a work's windows: how many failed, and how many were learnt from."""
+
+    failed: int = 0
+    learnt: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.failed + other.failed, self.learnt + other.learnt)
+
+
 class Inverters:
     """The open inverters of every attack and session."""
 
@@ -97,12 +108,16 @@ def invert(work: Work, inverters: Inverters) -> Iterator[Outcome]:
     yield Outcome(made, begin_ns, (time.monotonic_ns() - begin_ns) / 1e6 / len(work.windows))
 
 
-def record(work: Work, outcome: Outcome, store: Reconstructions) -> int:
-    """Keep what was made and note what failed; how many windows failed. Arrays that cannot be stored are a failure."""
+def record(work: Work, outcome: Outcome, store: Reconstructions, *, learns: bool = False) -> Tally:
+    """Keep what was made and note what failed. Arrays that cannot be stored are a failure.
+
+    learns: windows of which nothing was made were learnt from, and are noted too; the outcome is then the whole work's.
+    """
     entries = {entry.frame.frame: entry for window in work.windows for entry in window}
     newest = work.windows[-1][-1] if work.windows else None
-    failed = 0
+    failed, named = 0, set[int]()
     for item in outcome.made:
+        named.update(item.frames)
         if isinstance(item, Failure):
             failed += _fail(work, item, store)
             continue
@@ -120,7 +135,10 @@ def record(work: Work, outcome: Outcome, store: Reconstructions) -> int:
             )
         except InputError as error:
             failed += _fail(work, unstorable(work, item, error), store)
-    return min(failed, len(work.windows))
+    learnt = tuple(frame for frame in _ends(work) if frame not in named) if learns else ()
+    if learnt:
+        store.learnt(work.attack, work.session, work.windows[-1][-1].frame.incarnation, learnt)
+    return Tally(min(failed, len(work.windows)), len(learnt))
 
 
 def unstorable(work: Work, item: Reconstruction, error: InputError) -> Failure:
@@ -143,7 +161,7 @@ def _observe(work: Work, inverters: Inverters) -> tuple[Reconstruction, ...]:
     incarnation = work.windows[-1][-1].frame.incarnation
     inverter, before = inverters.borrow(work.attack, work.session)
     try:
-        if 0 <= before < incarnation:
+        if before < incarnation and incarnation:  # one that is new may have found a state of before the rollback
             inverter.rewind(incarnation, work.windows[0][-1].frame.frame)
         return tuple(inverter.observe([entry.frame for window in work.windows for entry in window]))
     finally:

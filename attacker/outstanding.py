@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from attacker.inverting import Tally
 from attacker.queue import Work
 
 
 @dataclass
 class Whole:
-    """A work and how many shares of it are outstanding. failed: windows, so far."""
+    """A work and how many shares of it are outstanding. told: of its windows, so far."""
 
     work: Work
     shares: int
-    failed: int = 0
+    told: Tally = field(default_factory=Tally)
 
 
 @dataclass

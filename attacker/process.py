@@ -15,7 +15,7 @@ import torch
 
 from attacker.advance import Advance
 from attacker.attacks.base import Attack, Needs
-from attacker.capture import Capture, replay
+from attacker.capture import Capture, replay, told
 from attacker.config import WORK, AttackerConfig
 from attacker.decoding import decode_frame
 from attacker.frames import RawFrame
@@ -28,13 +28,16 @@ from attacker.queue import Entry, FrameQueue, Mode
 from attacker.reconstructions import Reconstructions, finished
 from attacker.redis_address import address_of
 from attacker.redis_dispatcher import RedisWorkers
+from attacker.restoring import REASON, Known, unkept
 from attacker.sessions import Ear, Event, SessionClosed, SessionOpened, Sessions
+from attacker.snapshots import Snapshots
 from attacker.streams import Gap, Sizes
 from attacker.worker import ThreadWorkers, Workers
 from wire.errors import DecodeError
-from wire.mirror import Record
+from wire.mirror import Kind, Record
 from wire.record import ReadSummary
 
+_ENDS = ("inverted", "learnt", "dropped", "failed")
 TLS_REASON = "the stream is TLS: sizes and times only"
 
 
@@ -55,10 +58,15 @@ class Attacker:
             self._needs[wanted.row] = dataclasses.replace(needs, splits=splits)
         self.sessions = Sessions()
         self.mode: Mode = "lossless" if config.capture else config.mode  # a capture does not run away
-        self.queue = FrameQueue({n: a.needs for n, a in self.attacks.items()}, self.mode, config.queue_frames)
+        every = {n: a.needs for n, a in self.attacks.items()}
+        self.queue = FrameQueue(every, self.mode, config.queue_frames, config.queue_mb << 20)
         self.store = Reconstructions(config.folder / "reconstructions", config.record_bytes)
-        self.capture = Capture(config.folder / "capture", config.record, config.record_bytes) if config.mirror else None
+        self.capture: Capture | None = None
+        if config.mirror:
+            kept = config.folder / "capture"
+            self.capture = Capture(kept, config.record, config.record_bytes, config.record_steps)
         self.newest = NewestFrame()
+        self.snapshots = Snapshots(config.snapshots)
         self.summary = ReadSummary()
         self._advance = {row: Advance() for row in self.attacks}
         self._workers = self._hire()
@@ -71,6 +79,7 @@ class Attacker:
         self._lost_bytes = 0
         self._tls_bytes = 0
         self._restored = 0
+        self._newest: RawFrame | None = None  # of a capture that was heard again
         self._refused: dict[str, str] = {}
 
     def start(self) -> None:
@@ -81,8 +90,13 @@ class Attacker:
         """Read our own capture of before: sessions and frames are then known, and in lossless mode what was captured
         but not yet inverted is queued. Call before the first mirror is accepted."""
         if self.capture is not None:
-            self._replay(self.config.folder / "capture", invert=self.mode == "lossless")
+            folder = self.config.folder / "capture"
+            queued = self._replay(folder, invert=self.mode == "lossless")
+            if self._newest is not None and not told(folder, self._newest):
+                self.capture.write(self._newest)
             self._restored = self.sessions.totals()["captured"]
+            for lost in unkept(self.sessions, self._needs, self.card, queued) if self.mode == "lossless" else ():
+                self.store.fail(lost.attack, lost.session, lost.incarnation, lost.frames, REASON)
 
     def run_capture(self, folder: Path) -> None:
         """Queue every frame of a finished capture; what an earlier process did in our folder is not repeated.
@@ -100,10 +114,23 @@ class Attacker:
 
         def hear(record: Record) -> None:
             with self._hearing:
+                if record.kind is Kind.SNAPSHOT:
+                    self._keep(record)
+                    return
                 for event in ear.feed(record):
                     self._on_event(event)
 
         return hear
+
+    def _keep(self, record: Record) -> None:
+        """A model that the card does not grant is not kept."""
+        if self.card.vantage != "cloud":
+            return
+        try:
+            self.snapshots.put(record.data)
+        except (DecodeError, OSError) as error:
+            self._invalid += 1
+            self._last_invalid = str(error)
 
     def disconnected(self, number: int) -> None:
         """Mirror ``number`` is gone; should it come again, it tells the start of its connections again."""
@@ -146,7 +173,7 @@ class Attacker:
             "invalid": self._invalid,
             "duplicates": totals["duplicates"],
             "restored": self._restored,
-            **{key: sum(getattr(c, key) for c in counts.values()) for key in ("inverted", "dropped", "failed")},
+            **{key: sum(getattr(c, key) for c in counts.values()) for key in _ENDS},
             "attacks": {name: vars(count) | self._attack(name) for name, count in counts.items()},
             "queue": {
                 "mode": self.queue.mode,
@@ -157,6 +184,7 @@ class Attacker:
             },
             "lag_ms": self._lag_ms(),
             "reconstructions": self.store.count,
+            "snapshots": self.snapshots.count,
             "lost_bytes": self._lost_bytes,
             "skipped_bytes": self._skipped + sum(ear.connections.skipped_bytes for ear in ears),
             "unreadable_messages": self._unreadable + sum(ear.unreadable for ear in ears),
@@ -212,6 +240,7 @@ class Attacker:
                 seed=config.seed,
                 work=config.folder / WORK / wanted.row,
                 progress=self._advance[wanted.row],
+                snapshot=self.snapshots.get,
             )
             for wanted in config.attacks
         }
@@ -281,16 +310,21 @@ class Attacker:
                 chosen.add(name)
         return frozenset(chosen)
 
-    def _replay(self, folder: Path, *, invert: bool) -> None:
+    def _replay(self, folder: Path, *, invert: bool) -> set[Known]:
+        """Hear a capture again; all that was done before or is queued now."""
         if not folder.is_dir() and self.capture is not None:
-            return
+            return set()
         done = finished(self.config.folder / "reconstructions")
+        known = {(name, session, frame) for name, session, _, frame in done}
         for event in replay(folder, self.sessions, self.summary):
             if self._stopping:
-                return
+                return known
             self._follow(event)
+            self._newest = event if isinstance(event, RawFrame) else self._newest
             if isinstance(event, RawFrame) and invert:
                 place = (event.session, event.incarnation, event.frame)
                 wanted = frozenset(name for name in self.attacks if (name, *place) not in done)
+                known |= {(name, event.session, event.frame) for name in wanted}
                 if wanted:
                     self._queue_frame(event, wanted)
+        return known

@@ -13,11 +13,15 @@ import time
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 from attacker.attacks.base import CapturedFrame, Needs
 
 Mode = Literal["live", "lossless"]
+
+MAX_BYTES = 512 << 20
+"""Of frames that wait, unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,11 @@ class Entry:
     frame: CapturedFrame
     t_queued_ns: int
     decode_ms: float = 0.0
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Of its tensors."""
+        return sum(part.payload.nbytes for part in self.frame.parts)
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ class Work:
 
 @dataclass
 class Counts:
-    """offered = inverted + failed + dropped + withdrawn + what waits and is being worked on.
+    """offered = inverted + learnt + failed + dropped + withdrawn + what waits and is being worked on.
 
     late: frames that came after later ones of their incarnation and are of no use to an attack that needs order;
     refused: frames of sessions that the attack may not see or cannot invert. Neither was offered.
@@ -55,6 +64,7 @@ class Counts:
 
     offered: int = 0
     inverted: int = 0
+    learnt: int = 0
     failed: int = 0
     dropped: int = 0
     withdrawn: int = 0
@@ -79,6 +89,7 @@ class _Attack:
     def __init__(self, name: str, needs: Needs) -> None:
         self.name, self.needs = name, needs
         self.counts = Counts()
+        self.waiting_bytes = 0  # of the frames that windows end with: each ends one
         self.sessions: dict[str, _Session] = {}
 
     def session(self, name: str) -> _Session:
@@ -100,12 +111,13 @@ class _Attack:
         session.finish = False
         self.counts.offered += 1
         self.counts.waiting += 1
+        self.waiting_bytes += entry.nbytes
         self.counts.peak = max(self.counts.peak, self.counts.waiting)
         return True
 
     def drop_oldest(self) -> None:
         session = min((s for s in self.sessions.values() if s.waiting), key=lambda s: s.waiting[0][-1].t_queued_ns)
-        session.waiting.popleft()
+        self.waiting_bytes -= session.waiting.popleft()[-1].nbytes
         session.dropped += 1
         self.counts.waiting -= 1
         self.counts.dropped += 1
@@ -116,6 +128,7 @@ class _Attack:
             self.counts.waiting -= len(session.waiting)
             session.waiting.clear()
             session.recent.clear()
+        self.waiting_bytes = 0
 
     def take(self, live: bool) -> Work | None:
         in_order = self.needs.order == "in_order"
@@ -145,18 +158,19 @@ class _Attack:
             session.dropped = 0
         session.busy += 1
         self.counts.waiting -= count
+        self.waiting_bytes -= sum(window[-1].nbytes for window in windows)
         self.counts.working += count
         return Work(self.name, name, tuple(windows))
 
 
 class FrameQueue:
     """Thread-safe. capacity: windows that may wait, for each attack; the bound is also held by ``peak`` in its
-    counts."""
+    counts. max_bytes: of the frames that they end with, but for the first one, however large it is."""
 
-    def __init__(self, needs: Mapping[str, Needs], mode: Mode, capacity: int) -> None:
+    def __init__(self, needs: Mapping[str, Needs], mode: Mode, capacity: int, max_bytes: int = MAX_BYTES) -> None:
         if capacity < 1:
             raise ValueError(f"queue of {capacity} frames; accepted: 1 and above")
-        self.mode, self.capacity = mode, capacity
+        self.mode, self.capacity, self.max_bytes = mode, capacity, max_bytes
         self._attacks = {name: _Attack(name, need) for name, need in needs.items()}
         self._selected = set(self._attacks)
         self._paused = False
@@ -174,7 +188,7 @@ class FrameQueue:
                 self._changed.wait_for(lambda: self._closed or all(self._room(a) for a in self._chosen(only)))
             for attack in self._chosen(only):
                 attack.offer(entry)
-                if self.mode == "live" and attack.counts.waiting > self.capacity:
+                while self.mode == "live" and self._over_full(attack):
                     attack.drop_oldest()
             self._changed.notify_all()
 
@@ -201,14 +215,19 @@ class FrameQueue:
                 if (left is not None and left <= 0) or not self._changed.wait(left):
                     return None
 
-    def done(self, work: Work, *, failed: int = 0) -> None:
-        """Work is finished: of its windows, ``failed`` failed, the others count as inverted."""
+    def learns(self, attack: str) -> bool:
+        """Whether frames of which this attack makes nothing were learnt from."""
+        return self._attacks[attack].needs.learns
+
+    def done(self, work: Work, *, failed: int = 0, learnt: int = 0) -> None:
+        """Work is finished: of its windows so many failed or were learnt from, the others count as inverted."""
         with self._changed:
             attack = self._attacks[work.attack]
             attack.sessions[work.session].busy -= 1
             attack.counts.working -= len(work.windows)
             attack.counts.failed += failed
-            attack.counts.inverted += len(work.windows) - failed
+            attack.counts.learnt += learnt
+            attack.counts.inverted += len(work.windows) - failed - learnt
             self._changed.notify_all()
 
     def end(self, session: str) -> None:
@@ -275,7 +294,12 @@ class FrameQueue:
         return [a for name, a in self._attacks.items() if name in self._selected and (only is None or name in only)]
 
     def _room(self, attack: _Attack) -> bool:
-        return attack.counts.waiting < self.capacity
+        waiting = attack.counts.waiting
+        return not waiting or (waiting < self.capacity and attack.waiting_bytes < self.max_bytes)
+
+    def _over_full(self, attack: _Attack) -> bool:
+        waiting = attack.counts.waiting
+        return waiting > self.capacity or (waiting > 1 and attack.waiting_bytes > self.max_bytes)
 
     def _next(self, only: Collection[str] | None) -> Work | None:
         attacks = [a for name, a in self._attacks.items() if only is None or name in only]

@@ -1,8 +1,9 @@
 """What the attacks made of the capture: on disk (MCAP), and the newest in memory for whoever asks.
 
 Topics: ``reconstruction`` (:func:`wire.arrays.pack`: the arrays, and as meta the session, frames, attack, times and the
-attack's own figures under ``attack.KEY``) and ``failure`` (JSON: attack, session, frames, reason). log is the time of
-the last byte of the newest frame, on the link's clock.
+attack's own figures under ``attack.KEY``), ``failure`` (JSON: attack, session, frames, reason) and ``learnt`` (JSON:
+attack, session, frames of which nothing was made because they were learnt from). log is the time of the last byte of
+the newest frame, on the link's clock.
 """
 
 from __future__ import annotations
@@ -66,7 +67,11 @@ class Reconstructions:
             try:
                 if self.problem is None:
                     self._writer.write(
-                        "reconstruction", data, log_ns=t_captured_ns, sequence=max(made.frames, default=0)
+                        "reconstruction",
+                        data,
+                        log_ns=t_captured_ns,
+                        sequence=max(made.frames, default=0),
+                        metadata={"incarnation": str(incarnation)},
                     )
             except OSError as error:
                 self.problem = f"recording stopped: {error.strerror or error}"
@@ -74,13 +79,22 @@ class Reconstructions:
 
     def fail(self, attack: str, session: str, incarnation: int, frames: Sequence[int], reason: str) -> None:
         """Note that an attack failed on frames."""
-        failure = {"attack": attack, "session": session, "incarnation": incarnation}
+        self._note("failure", attack, session, incarnation, frames, reason=reason)
+
+    def learnt(self, attack: str, session: str, incarnation: int, frames: Sequence[int]) -> None:
+        """Note that an attack has learnt from frames."""
+        self._note("learnt", attack, session, incarnation, frames)
+
+    def _note(
+        self, topic: str, attack: str, session: str, incarnation: int, frames: Sequence[int], **more: str
+    ) -> None:
+        told = {"attack": attack, "session": session, "incarnation": incarnation, "frames": list(frames), **more}
         with self._changed:
             if self._closed:
                 return
             try:
                 if self.problem is None:
-                    self._writer.event("failure", failure | {"frames": list(frames), "reason": reason})
+                    self._writer.event(topic, told)
             except OSError as error:
                 self.problem = f"recording stopped: {error.strerror or error}"
 
@@ -112,7 +126,8 @@ class Reconstructions:
 
 
 def finished(folder: Path) -> set[Done]:
-    """What earlier processes have done in this folder: every frame that an attack inverted or failed on."""
+    """What earlier processes have done in this folder: every frame that an attack inverted, failed on or has learnt
+    from."""
     done: set[Done] = set()
     if not folder.is_dir():
         return done
@@ -120,7 +135,7 @@ def finished(folder: Path) -> set[Done]:
         try:
             if recorded.topic == "reconstruction":
                 said: dict[str, object] = dict(unpack(recorded.data)[1])
-            elif recorded.topic == "failure":
+            elif recorded.topic in ("failure", "learnt"):
                 said = recorded.json()
             else:
                 continue

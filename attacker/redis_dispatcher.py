@@ -238,7 +238,8 @@ class RedisWorkers:
         spent_ms = sum(o.spent_ms for o in outcomes) * max(len(work.windows), 1) / max(len(outcomes), 1)
         begin_ns = time.monotonic_ns() - round(spent_ms * 1e6)
         for outcome in outcomes:
-            given.whole.failed += record(work, replace(outcome, begin_ns=begin_ns), self._store)
+            heard = replace(outcome, begin_ns=begin_ns)
+            given.whole.told += record(work, heard, self._store, learns=self._queue.learns(work.attack))
         self._share_done(given)
 
     def _share_done(self, given: Given) -> None:
@@ -254,7 +255,7 @@ class RedisWorkers:
         if over:
             self._life.forget(stream)
         if done:
-            self._queue.done(work, failed=min(whole.failed, len(work.windows)))
+            self._queue.done(work, failed=min(whole.told.failed, len(work.windows)), learnt=whole.told.learnt)
 
     # looking after
 

@@ -7,7 +7,7 @@ import time
 from typing import Any, Protocol
 
 from attacker.attacks.base import SessionInfo
-from attacker.inverting import Inverters, invert, record
+from attacker.inverting import Inverters, Tally, invert, record
 from attacker.queue import FrameQueue
 from attacker.reconstructions import Reconstructions
 
@@ -41,11 +41,12 @@ class Worker(threading.Thread):
 
     def run(self) -> None:
         while work := self._queue.take():
-            failed = len(work.windows)
+            learns, told = self._queue.learns(work.attack), Tally(failed=len(work.windows))
             try:
-                failed = sum(record(work, outcome, self._store) for outcome in invert(work, self._inverters))
+                outcomes = invert(work, self._inverters)
+                told = sum((record(work, outcome, self._store, learns=learns) for outcome in outcomes), Tally())
             finally:
-                self._queue.done(work, failed=failed)
+                self._queue.done(work, failed=told.failed, learnt=told.learnt)
 
 
 class ThreadWorkers:

@@ -49,8 +49,8 @@ def serve(config: CloudConfig, stop: threading.Event) -> None:
     """Serve until ``stop`` is set, then drain for at most ``grace_s`` seconds."""
     torch.set_num_threads(config.threads)
     check_victim(config)
-    tails = Tails(config)
-    copies = CopyPusher(config.mirror) if config.mirror else None
+    copies = CopyPusher(config.mirror, config.mirror_mb << 20) if config.mirror else None
+    tails = Tails(config, copies.snapshot if copies and config.snapshots else None)
     server = CloudServer(
         tails,
         config.listen,

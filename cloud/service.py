@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from typing import Any
 
 from cloud.config import CloudConfig
+from cloud.keeping import Keeper
+from cloud.snapshots import OnSnapshot, Snapshots
 from victims.base import Cut, Tail, validate
 from victims.registry import victim
 from wire.errors import DecodeError, InputError, SessionRefused
 from wire.payload import Payload
 from wire.server import Opening
 
+log = logging.getLogger(__name__)
+
 
 class Handler:
     """One session's tail. Payloads are checked against their layout before the tail sees them."""
 
-    def __init__(self, tail: Tail, owner: Tails) -> None:
-        self._tail, self._owner = tail, owner
+    def __init__(
+        self, tail: Tail, owner: Tails, snapshots: Snapshots | None = None, keeper: Keeper | None = None
+    ) -> None:
+        self._tail, self._owner, self._snapshots, self._keeper = tail, owner, snapshots, keeper
+        self.checkpoints = keeper.steps if keeper else ()
 
     def reply(self, payload: Payload, exchange: int, turn: int, part: int, parts: int) -> Payload:
         """The tail's reply. DecodeError for a payload that is not valid: the frame fails, the session goes on."""
@@ -27,7 +35,19 @@ class Handler:
             raise DecodeError(f"layout {payload.layout!r} is not accepted by this tail; accepted: {accepted}")
         validate(payload)
         with self._owner.computing:
-            return self._tail.reply(payload)
+            if self._snapshots is not None:
+                self._snapshots.before(self._tail, payload)
+            reply = self._tail.reply(payload)
+            if self._keeper is not None:
+                self._keep(self._keeper)  # before the edge can hear that the step is done
+            return reply
+
+    @staticmethod
+    def _keep(keeper: Keeper) -> None:
+        try:
+            keeper.keep()
+        except OSError as error:  # the step is done: to refuse it now would part the two ends
+            log.warning("no checkpoint: %s", error)
 
     def close(self) -> None:
         """The session ended."""
@@ -35,10 +55,13 @@ class Handler:
 
 
 class Tails:
-    """The service behind :class:`wire.server.CloudServer`: compares what edge and cloud hold, by name."""
+    """The service behind :class:`wire.server.CloudServer`: compares what edge and cloud hold, by name.
 
-    def __init__(self, config: CloudConfig) -> None:
-        self._config = config
+    on_snapshot: gets the models of a curious cloud.
+    """
+
+    def __init__(self, config: CloudConfig, on_snapshot: OnSnapshot | None = None) -> None:
+        self._config, self._on_snapshot = config, on_snapshot
         chosen = victim(config.victim)
         settings: Mapping[str, Any] = config.victim_settings
         self._cuts: dict[str, Cut] = {split: chosen.cut(split, settings) for split in config.splits}
@@ -54,9 +77,13 @@ class Tails:
         except SessionRefused:
             self.refused += 1
             raise
+        tail, tell, keeper = cut.tail(), self._on_snapshot, None
+        if cut.train_steps is not None:
+            with self.computing:  # an earlier incarnation may be at its last transfer
+                keeper = Keeper(self._config.checkpoints, opening, cut, tail)
         self.sessions += 1
         self.opened += 1
-        return Handler(cut.tail(), self)
+        return Handler(tail, self, Snapshots(opening.session_id, tell) if tell else None, keeper)
 
     def _check(self, opening: Opening) -> Cut:
         if opening.victim != self._config.victim:

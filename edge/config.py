@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from defenses.calibrate import CALIBRATION_FRAMES
 from wire.rolefile import Role
 
 
@@ -33,10 +34,13 @@ class EdgeConfig(Role):
     seed: int = Field(default=0, ge=0)
     session: int = Field(default=0, ge=0)  # number of the session in its run: part of every random stream's seed
     defense: DefenseChoice = DefenseChoice()
-    calibration_frames: int = Field(default=4, ge=1, le=1000)
+    calibration_frames: int = Field(default=CALIBRATION_FRAMES, ge=1, le=1000)
     folder: Path
-    record: Literal["full", "features", "heads", "none"] = "full"
+    # none: no truth and no answers; first: of a training, those of its first steps and of its pictures, and every loss
+    record: Literal["full", "first", "features", "heads", "none"] = "full"
+    record_steps: int = Field(default=20, ge=0)
     record_gb: float = Field(default=2.0, gt=0)
+    checkpoint_every: int = Field(default=100, ge=0)  # steps of a training, at both ends; 0: none are kept
     in_flight: int = Field(default=2, ge=1, le=64)
     control: str = "127.0.0.1:0"
     tls: Path | None = None  # folder with the certificates

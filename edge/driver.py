@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from defenses.base import Defense, Protected, Turn
@@ -120,7 +120,7 @@ class Driver:
         with self._swap:
             frame, defense, segment = self._frame, self._defense, self._segment
             self._frame += 1
-        step = frame if self._steps is not None else 0
+        step = _step(sample, frame) if self._steps is not None else 0
         turn = Turn(frame, step, self._steps, segment, seeds.generator(self._seed, "defense", self._session, frame))
         item = _Open(Done(frame, segment, sample, capture_ns), defense, turn)
         item.done.start_ns = start = time.monotonic_ns()
@@ -143,6 +143,11 @@ class Driver:
         if self._broken is not None:
             raise self._broken
 
+    def abandon(self) -> None:
+        """End, whatever has become of open exchanges."""
+        self._waiting.put(None)
+        self._finisher.join()
+
     def _send(self, item: _Open, number: int, parts: Sequence[Payload], head_ns: int) -> Replies:
         protected = item.defense.protect(parts, item.turn)
         defend_ns = time.monotonic_ns()
@@ -155,9 +160,10 @@ class Driver:
     def _finish_all(self) -> None:
         while (item := self._waiting.get()) is not None:
             try:
-                self._finish(item)
-                item.done.done_ns = time.monotonic_ns()
-                self._on_done(item.done)
+                if self._broken is None:
+                    self._finish(item)
+                    item.done.done_ns = time.monotonic_ns()
+                    self._on_done(item.done)
             except BaseException as error:  # kept for the thread that feeds us
                 self._broken = error
             with self._changed:
@@ -165,13 +171,14 @@ class Driver:
                 self._changed.notify_all()
 
     def _finish(self, item: _Open) -> None:
-        if item.exchange is None or item.replies is None or self._broken is not None:
+        if item.exchange is None or item.replies is None:
             return
         number = 0
         try:
             while True:
                 parts = item.exchange.send(self._payloads(item.done, item.replies))
                 number += 1
+                item.turn = replace(item.turn, heard=[reply.payload for reply in item.done.replies[-1]])
                 item.replies = self._send(item, number, parts, time.monotonic_ns())
         except StopIteration as end:
             item.done.outcome = end.value
@@ -186,3 +193,9 @@ class Driver:
         for reply in replies:
             heard.append(reply)
             yield reply.payload
+
+
+def _step(sample: Sample, frame: int) -> int:
+    """The training's step that a sample belongs to: what it says itself, else the frame's number."""
+    step = sample.meta.get("step", frame)
+    return step if type(step) is int else frame

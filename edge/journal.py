@@ -27,12 +27,15 @@ class Progress:
 class Journal:
     """The record under ``edge/`` of a run folder.
 
+    keep: as in the role file. first: at the level ``first``, so many frames are kept whole, and of the steps of a
+    training after them (an answer with a ``loss``) only single numbers.
+
     topics: ``sample`` and ``outcome`` (packed arrays), ``stages`` (JSON, one a frame, written last: a frame without it
     is not finished), ``defended`` (JSON), ``unreadable`` (JSON), ``session`` (JSON).
     """
 
-    def __init__(self, folder: Path, *, keep: str, max_bytes: int) -> None:
-        self._folder, self._keep = folder, keep
+    def __init__(self, folder: Path, *, keep: str, max_bytes: int, first: int = 0) -> None:
+        self._folder, self._keep, self._first = folder, keep, first
         self._writer = record.RecordWriter(folder, max_bytes=max_bytes)
 
     def session(self, values: Mapping[str, Any]) -> None:
@@ -45,10 +48,12 @@ class Journal:
 
     def frame(self, done: Done, row: dict[str, Any]) -> None:
         """One finished (answered or failed) frame."""
-        if self._keep != "none":
+        answer = done.outcome.arrays if done.outcome is not None else {}
+        light = self._keep == "first" and done.frame >= self._first and "loss" in answer
+        if self._keep != "none" and not light:
             self._arrays("sample", done, _sample_arrays(done.sample))
         if done.outcome is not None and self._keep != "none":
-            self._arrays("outcome", done, dict(done.outcome.arrays))
+            self._arrays("outcome", done, {k: v for k, v in answer.items() if not light or v.ndim == 0})
         for protected in done.protected:
             self._writer.event("defended", {"frame": done.frame, "segment": done.segment, **protected.record})
         self._writer.event("stages", row, log_ns=done.done_ns)

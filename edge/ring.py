@@ -33,7 +33,7 @@ class Taken:
 
     def packed(self) -> bytes:
         """Sample and its labels (``truth.NAME``) as :func:`wire.arrays.pack` bytes."""
-        return arrays.pack(_told(self.sample), {"frame": self.frame, "name": self.sample.name})
+        return arrays.pack(_told(self.sample), {**self.sample.meta, "frame": self.frame, "name": self.sample.name})
 
 
 @dataclass(frozen=True)

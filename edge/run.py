@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,10 +23,12 @@ from edge.service import EdgeControl
 from edge.session import Session
 from edge.source import Source
 from edge.timing import stages
+from edge.training import Place, Rollbacks
 from victims.base import Cut, Sample
 from victims.registry import victim
 from wire.control import TOKEN_VARIABLE
-from wire.errors import InputError, WireError
+from wire.errors import InputError, SessionRefused, WireError
+from wire.handshake import Opened
 
 STOP_S = 20.0
 """How long what is in flight may take after SIGTERM."""
@@ -46,17 +49,21 @@ class Edge:
         self._splits = _offered(config, self._victim.splits)
         # One that was killed goes on where it was last moved to, as it does with its defense.
         split = self._before.split if self._before.split in self._splits else config.split
-        self._session = Session(config, self._victim, self._cut(split), config.session)
+        cut = self._cut(split)
+        steps, every = cut.train_steps, config.checkpoint_every
+        self._rollbacks = Rollbacks(config.folder, every, steps) if steps is not None else None
+        self._session = self._make(cut, config.session)
         self._turned = turned_by_strength()
         self._segments = Segments(config.folder, config.defense)
         self._segment, self._choice = self._segments.last
         self._defense = self._session.defense(self._choice)
         self._opener = Opener(self._prepare, self._install)
         self._turn, self._knobs, self._ended = threading.Lock(), threading.Lock(), False
-        self._journal = Journal(config.folder, keep=config.record, max_bytes=int(config.record_gb * 1e9))
+        most, first = int(config.record_gb * 1e9), config.record_steps
+        self._journal = Journal(config.folder, keep=config.record, max_bytes=most, first=first)
         self._ring = Ring()
         self._positions: dict[int, int] = {}
-        self._counts = {"sent": 0, "answered": 0, "failed": 0, "unreadable": 0, "dropped": 0}
+        self._counts = {"sent": 0, "answered": 0, "failed": 0, "unreadable": 0, "dropped": 0, "rollbacks": 0}
         self._wire_ms = 0.0  # of the newest frame
         self._lock = threading.Lock()
         self._source: Source | None = None
@@ -77,7 +84,7 @@ class Edge:
             token=os.environ.get(TOKEN_VARIABLE),
         )
         try:
-            client.open(timeout=config.start_timeout_s)
+            self._settle(self._session, client.open(timeout=config.start_timeout_s))
             on_ready(control.start())
             threading.Thread(target=self._give_up, args=(stop,), name="give-up", daemon=True).start()
             self._stream(stop)
@@ -111,14 +118,27 @@ class Edge:
         }
 
     def _stream(self, stop: threading.Event) -> None:
+        """Until the source ends; a training whose cloud has lost its state rolls back, and goes on from there."""
+        while True:
+            try:
+                self._run_source(stop)
+                return
+            except SessionRefused as error:
+                if error.code != "STATE_LOST" or self._rollbacks is None or stop.is_set():
+                    raise
+            self._roll_back()
+
+    def _run_source(self, stop: threading.Event) -> None:
         config, before = self._config, self._before
         live = config.mode == "live"
-        self._position = 0 if live else before.next_sample
+        self._position = 0 if live and self._rollbacks is None else before.next_sample
         driver = self._session.start(self._defense, self._done, first_frame=before.next_frame, segment=self._segment)
         self._journal.session(self._session.told())
         source = Source(
             self._samples, live=live, rate_hz=config.rate_hz, loop=config.loop, on_unreadable=self._unreadable
         )
+        if self._source is not None and self._source.paused:  # the one before a rollback
+            source.pause(True)
         self._source = source
         for sample, capture_ns in source:
             if stop.is_set():  # it came while we waited for a sample, or were paused
@@ -139,6 +159,32 @@ class Edge:
         with self._turn:
             self._ended = True
         (self._session.driver or driver).finish()
+
+    def _make(self, cut: Cut, number: int) -> Session:
+        return Session(self._config, self._victim, cut, number, self._rollbacks.next() if self._rollbacks else None)
+
+    def _settle(self, session: Session, opened: Opened) -> None:
+        """A training goes on where both ends can; anything else goes on where the record ends."""
+        if self._rollbacks is not None and session.continued is not None:
+            place = self._rollbacks.settle(session.head, session.continued, opened)
+            self._before = replace(self._before, next_frame=place.frame, next_sample=place.position)
+
+    def _roll_back(self) -> None:
+        """Another incarnation of the session in the place of the one that the cloud refused."""
+        with self._turn, self._knobs:
+            old = self._session
+            if old.driver is not None:
+                old.driver.abandon()
+            old.client.close("rolled back")
+            with self._lock:
+                self._positions.clear()
+                self._counts["sent"] = self._counts["answered"] + self._counts["failed"]
+                self._counts["rollbacks"] += 1
+            session = self._make(old.cut, old.number)
+            self._session = session  # closed whatever becomes of it
+            self._settle(session, session.client.open(timeout=self._config.start_timeout_s))
+            self._segment = self._segments.last[0]
+            self._defense = session.defense(self._choice)
 
     def _prepare(self, cut: Cut) -> Session:
         """A session of this cut, opened. SessionRefused and WireError as for the first one."""
@@ -190,6 +236,8 @@ class Edge:
         outcome = done.outcome.arrays if done.outcome is not None else {}
         self._ring.add(Finished(done.frame, row, done.sample, outcome, done.capture_ns))
         self._journal.frame(done, row)
+        if self._rollbacks is not None:
+            self._rollbacks.keep(self._session.head, Place(done.frame + 1, position + 1))
 
     def _unreadable(self, error: InputError) -> None:
         with self._lock:

@@ -92,6 +92,14 @@ class Stateful(Protocol):
     def load(self, state: State) -> None: ...
 
 
+@runtime_checkable
+class Trained(Stateful, Protocol):
+    """A head or tail that learns in its exchanges. done: how many steps it has taken, the number of the next."""
+
+    @property
+    def done(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class Cut:
     """A victim, cut at one split point with one set of weights. Both ends build one and compare digests at Open.

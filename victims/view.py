@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,13 @@ class View(Protocol):
     def sample(self, sample: Sample) -> Picture: ...
     def payload(self, payload: Payload) -> Picture: ...
     def reconstruction(self, arrays: Mapping[str, np.ndarray]) -> Picture: ...
+
+
+@runtime_checkable
+class Selective(Protocol):
+    """A view of streams in which only some samples can be rebuilt: the live page shows those and no other."""
+
+    def rebuildable(self, sample: Sample) -> bool: ...
 
 
 def view(modality: str) -> View:

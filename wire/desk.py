@@ -22,7 +22,8 @@ UP, DOWN = 0, 1
 """Directions of a copy, as :mod:`wire.mirror` numbers them."""
 
 OnCopy = Callable[[bytes, int, bytes], None]
-"""Called with the session's id, the direction and a whole transfer as one serialised envelope; first with the Open."""
+"""Called with the session's id, the direction and a whole transfer as one serialised envelope; first with the Open, and
+last with the Close where the edge said goodbye."""
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class Desk:
         self.machine = machine
         self.changed = threading.Condition()
         self.detached_ns = 0
+        self.goodbye: bytes | None = None  # the edge's Close, as it came
         self.counts = {"transfers": 0, "answered": 0, "failed": 0}
         self._service, self._on_copy, self._on_end = service, on_copy, on_end
         self._opened_with, self._closed = opened_with, False
@@ -101,6 +103,8 @@ class Desk:
                         break
                     job = self.machine.take()
                 self._job(handler, job)
+            if handler is not None and self.goodbye is not None:
+                self._hand_on(UP, self.goodbye)
         finally:
             self._on_end()
             if handler is not None:
@@ -175,10 +179,14 @@ class Desk:
         return outgoing
 
     def _copy(self, direction: int, head: pb.Envelope, views: list[memoryview]) -> None:
+        if self._on_copy is not None:
+            self._hand_on(direction, encode(head, b"".join(views)))
+
+    def _hand_on(self, direction: int, message: bytes) -> None:
         if self._on_copy is None:
             return
         try:
-            self._on_copy(bytes(self._opened_with.open.session_id), direction, encode(head, b"".join(views)))
+            self._on_copy(bytes(self._opened_with.open.session_id), direction, message)
         except Exception:
             log.exception("a copy could not be handed on")
 

@@ -21,6 +21,10 @@ PIECE_RANGE = (4 << 10, 4 << 20)
 TRANSFER_BYTES = 1 << 30
 """Largest transfer: a training step's 512 MiB, twice."""
 
+CHECKPOINT_EVERY = "checkpoint_every"
+"""In an Open's ``info``: after so many steps of a training, each time, both ends keep a checkpoint (0: they keep
+none)."""
+
 _MAX_LISTED = 1024
 """Layouts, checkpoints and info entries of an Open."""
 

@@ -36,7 +36,13 @@ class Kind(IntEnum):
     """``lost`` bytes from ``offset`` on that the listener will never see."""
     COPY = 4
     """A whole transfer, pushed by a curious cloud."""
+    SNAPSHOT = 5
+    """The model of a curious cloud as it is now, pushed in order with its copies; safetensors that name session and
+    step."""
 
+
+WHOLE = frozenset({Kind.COPY, Kind.SNAPSHOT})
+"""Records that stand for themselves: their offsets join nothing."""
 
 UP = 0
 """Direction edge to cloud."""
@@ -46,11 +52,18 @@ DOWN = 1
 MAX_DATA_BYTES = 1 << 22
 """Longest DATA record. A link reads 1 MiB at a time; a larger length is a lost frame boundary."""
 MAX_COPY_BYTES = 1 << 28
-"""Longest COPY record: a transfer of 256 MiB. The reader holds only what has arrived, so a lying length is cheap."""
+"""Longest COPY or SNAPSHOT record: 256 MiB. The reader holds only what has arrived, so a lying length is cheap."""
 MAX_COUNT = (1 << 63) - 1
 """Connections, offsets, losses and times must stay below this, so that sums of two never leave 64 bits."""
 
-_LIMIT = {Kind.DATA: MAX_DATA_BYTES, Kind.OPEN: 0, Kind.CLOSE: 0, Kind.GAP: 0, Kind.COPY: MAX_COPY_BYTES}
+_LIMIT = {
+    Kind.DATA: MAX_DATA_BYTES,
+    Kind.OPEN: 0,
+    Kind.CLOSE: 0,
+    Kind.GAP: 0,
+    Kind.COPY: MAX_COPY_BYTES,
+    Kind.SNAPSHOT: MAX_COPY_BYTES,
+}
 _MAGIC = b"\xe5M"
 _HEADER = struct.Struct("!2sBBIQQQQ")
 HEADER_BYTES = _HEADER.size
@@ -64,7 +77,7 @@ class Record:
     direction: :data:`UP` or :data:`DOWN`.
     t_ns: CLOCK_MONOTONIC of the link, just before it handed the bytes on.
     offset: of the first byte in this connection and direction.
-    data: DATA and COPY only. lost: GAP only, bytes missing.
+    data: DATA, COPY and SNAPSHOT only. lost: GAP only, bytes missing.
     """
 
     kind: Kind
@@ -234,7 +247,7 @@ class Continuity:
 
     def follow(self, record: Record) -> list[Record]:
         """What to tell for ``record``: nothing if it is known, itself, its unknown rest, or a GAP and itself."""
-        if record.kind is Kind.COPY:
+        if record.kind in WHOLE:
             return [record]
         records = self._open(record.connection, record.t_ns)
         told, direction = self._told[record.connection], record.direction

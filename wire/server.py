@@ -239,6 +239,7 @@ class CloudServer:
                     events = desk.machine.receive(epoch, message, time.monotonic_ns())
                     desk.changed.notify_all()
                 if any(isinstance(event, Closed) for event in events):
+                    desk.goodbye = message
                     self._retire(desk.machine.opening.session_id, desk)
         except Fault:
             pass  # a newer connection has taken over; the writer tells the old one

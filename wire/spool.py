@@ -81,6 +81,11 @@ class Spool:
         """Unread bytes in the ring, headers included."""
         return self._head - self._tail
 
+    @property
+    def waiting(self) -> int:
+        """Unread records in the ring."""
+        return len(self._entries)
+
     def append(self, record: Record) -> None:
         """Add a record; never waits for the reader.
 

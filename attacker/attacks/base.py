@@ -71,7 +71,10 @@ class SessionInfo:
 
 @dataclass(frozen=True)
 class Needs:
-    """What an attack needs; a mismatch with the knowledge card is refused by name before anything starts."""
+    """What an attack needs; a mismatch with the knowledge card is refused by name before anything starts.
+
+    learns: its frames may bring no reconstruction, they are learnt from; such an attack needs them in order.
+    """
 
     vantage: Literal["wire", "cloud"]  # "wire": any place will do; "cloud": needs the cloud's own model or snapshots
     victim: Literal["none", "black", "white"]
@@ -81,6 +84,11 @@ class Needs:
     queries: int = 0
     splits: frozenset[str] | None = None  # split points it is trained for; None: any
     defense: Literal["unaware", "aware"] = "unaware"
+    learns: bool = False
+
+    def __post_init__(self) -> None:
+        if self.learns and self.order != "in_order":
+            raise ValueError(f"an attack that learns has order {self.order!r}; accepted: in_order")
 
 
 class QueriesSpent(InputError):
@@ -90,6 +98,11 @@ class QueriesSpent(InputError):
 Query = Callable[[Sample], Sequence[Payload]]
 """Asks the query oracle (a second edge without truth); counted and rate-limited on the other side. Raises QueriesSpent
 when there are no more answers to be had."""
+
+
+Snapshot = Callable[[str, int], Path | None]
+"""Session and number of steps done -> the cloud's weights at that time (safetensors; names as in the cloud's part of
+the victim), as far as they are still kept."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +120,7 @@ class Grants:
     files: name -> path (``weights``: the victim's; ``inverter``: the attack's own trained weights).
     splits: split point -> further files for a session that is cut there.
     settings: what is public about the victim, such as its preset.
+    snapshot: where the vantage is the cloud, its model as it was when pictures were asked for.
     work: a folder that the attack may write into and finds again after a kill; None: nothing is kept.
     progress: told how far an ``observe`` that takes long has come.
     """
@@ -115,7 +129,7 @@ class Grants:
     splits: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
     settings: Mapping[str, Meta] = field(default_factory=dict)
     query: Query | None = None
-    snapshot: Callable[[], Path] | None = None
+    snapshot: Snapshot | None = None
     defense: DefenseCard | None = None
     work: Path | None = None
     progress: Progress = silent
@@ -141,7 +155,11 @@ class Reconstruction:
 
 
 class Inverter(Protocol):
-    """One session's inversion. The queue builds windows and batches; ``in_order`` turns latest-first off."""
+    """One session's inversion. The queue builds windows and batches; ``in_order`` turns latest-first off.
+
+    rewind: training has rolled back and goes on in this incarnation at frame ``step``: what was learnt from that frame
+    and later ones is void. It may come when nothing has been seen yet.
+    """
 
     def observe(self, frames: Sequence[CapturedFrame]) -> Sequence[Reconstruction]: ...
     def rewind(self, incarnation: int, step: int) -> None: ...

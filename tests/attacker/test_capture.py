@@ -11,6 +11,7 @@ from attacker.config import RecordLevel
 from attacker.decoding import decode_frame
 from attacker.frames import RawFrame
 from attacker.sessions import Ear, Sessions
+from wire.envelope import decode
 from wire.mirror import UP, Kind, Record
 from wire.record import ReadSummary, read, segments
 
@@ -47,6 +48,22 @@ def test_replayed_frames_equal_heard_ones(traffic, tmp_path: Path, kind: str) ->
         assert all(0 < part.t_first_ns <= part.t_last_ns for part in frame.parts)
     (session,) = sessions
     assert (session.info.victim, session.closed) == ("toy", True)
+
+
+def test_of_a_long_training_the_first_frames_are_kept_whole(traffic, tmp_path: Path) -> None:
+    """A session that begins at frame 10, of which two frames are kept; every frame is counted, two can be replayed."""
+    folder, sessions, ear = tmp_path / "capture", Sessions(), Ear(Sessions())
+    capture = Capture(folder, "first", GB, first=2)
+    for each in traffic.session_records(traffic.opening() + traffic.training(range(10, 15)) + traffic.closing()):
+        for event in ear.feed(each):
+            capture.write(event)
+    capture.close()
+    assert numbers(folder, sessions) == [10, 11]
+    assert len(next(iter(sessions)).frames.captured) == 5
+    heads = [decode(r.data) for r in read(folder) if r.topic == "transfer/up"]
+    assert len(heads) == 5 * 4  # rays and three parts of gradients each
+    assert [head.header.exchange for head, data in heads if not len(data)] == [12] * 4 + [13] * 4 + [14] * 4
+    assert all(head.header.tensors for head, _ in heads)  # what the tensors were is still told
 
 
 def test_cut_at_every_byte_all_whole_frames_before_the_cut_come_back(traffic, tmp_path: Path) -> None:

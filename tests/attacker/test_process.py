@@ -214,7 +214,8 @@ def test_killed_in_mid_stream_and_started_again(
         push(mirror, pinned + records[resumed:])
         state = again.until(lambda s: s["sessions"] and s["sessions"][0]["highest"] == sent - 1)
         state = again.until(lambda s: s["captured"] + s["missed"] == sent and s["queue"]["depth"] == 0)
-        assert state["restored"] == len(before)
+        # The kill may fall between a frame's last transfer and the line that says it is whole.
+        assert state["restored"] - len(before) in (0, 1)
         assert again.end(signal.SIGTERM) == (0, "")
     captured = [r.json()["frame"] for r in read(tmp_path / "run" / "capture") if r.topic == "frame"]
     assert len(captured) == len(set(captured)) == state["captured"]

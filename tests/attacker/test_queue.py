@@ -7,11 +7,13 @@ import threading
 import time
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attacker.attacks.base import CapturedFrame, Needs
+from attacker.attacks.base import CapturedFrame, CapturedPart, Needs
 from attacker.queue import Counts, Entry, FrameQueue, Work
+from wire.payload import Payload
 
 ANY = Needs("wire", "none")
 ORDERED = Needs("wire", "none", order="in_order")
@@ -121,6 +123,42 @@ def test_lossless_holds_the_reader_back_until_there_is_room() -> None:
     queue.take(0)
     assert passed.wait(2)
     thread.join()
+
+
+def heavy(frame: int, nbytes: int) -> Entry:
+    payload = Payload("rays", "toy", {"x": torch.zeros(nbytes, dtype=torch.uint8)})
+    part = CapturedPart("up", 0, 0, 1, payload, 0, 0)
+    return Entry(CapturedFrame("s", 0, frame, (part,)), time.monotonic_ns())
+
+
+def test_bytes_bound_a_queue_before_frames_do() -> None:
+    """150 bytes: two frames of 100 are there before it is full; one that is larger than the bound comes alone."""
+    queue = FrameQueue({"a": ORDERED}, "lossless", 8, max_bytes=150)
+    passed: list[int] = []
+
+    def put() -> None:
+        for number, size in enumerate((100, 100, 100, 400)):
+            queue.put(heavy(number, size))
+            passed.append(number)
+
+    thread = threading.Thread(target=put)
+    thread.start()
+    for waiting in ([0, 1], [0, 1, 2], [0, 1, 2, 3]):
+        deadline = time.monotonic() + 10
+        while passed != waiting and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(0.03)  # long enough for one more, if there were room
+        assert passed == waiting
+        work = queue.take(0)
+        assert work is not None
+        queue.done(work)
+        if waiting == [0, 1, 2]:
+            assert queue.counts()["a"].waiting <= 2
+    thread.join(10)
+    live = FrameQueue({"a": ANY}, "live", 8, max_bytes=150)
+    for number, size in enumerate((100, 100, 40, 400)):
+        live.put(heavy(number, size))
+    assert (live.counts()["a"].waiting, live.counts()["a"].dropped) == (1, 3)
 
 
 def test_windows_slide_over_the_frames_of_one_session() -> None:

@@ -22,6 +22,7 @@ from attacker.streams import Gap, Sizes
 from wire.envelope import encode
 from wire.errors import DecodeError
 from wire.mirror import DOWN, UP, Kind, Record
+from wire.payload import Payload
 from wire.pb.frame_pb2 import Envelope
 
 
@@ -53,6 +54,27 @@ def test_an_inference_session(traffic) -> None:
     assert [type(e) for e in events if not isinstance(e, RawFrame | TransferHeard)] == [SessionOpened, SessionClosed]
     assert sum(isinstance(e, TransferHeard) for e in events) == 10
     assert all(0 < t.t_first_ns <= t.t_last_ns for raw in frames for t in raw.transfers.values())
+
+
+def test_rays_that_nothing_follows_are_complete_with_their_embeddings(traffic) -> None:
+    """Of a picture that is to be rendered: two parts up, two down; a step's rays and embeddings alone are no frame."""
+    for train, whole in ((False, [3]), (True, [])):
+        up, down, messages = traffic.Sender(UP), traffic.Sender(DOWN), traffic.opening()
+        for part in range(2):
+            rays = Payload("rays", "toy_rays", {"rays": torch.ones(3)}, {"train": train})
+            messages += up.send(rays, exchange=3, turn=0, part=part, parts=2)
+        for part in range(2):
+            embeddings = Payload("embeddings", "toy_field", {"e": torch.full((2,), float(part))}, {})
+            sent = down.send(embeddings, exchange=3, turn=0, part=part, parts=2, reply_to=part)
+            messages += sent
+        assert [raw.frame for raw in listen(traffic.session_records(messages[:-1]))[1]] == []
+        again = messages + traffic.opening(epoch=1) + sent  # the last reply once more, after a reconnect
+        (session,), frames, _ = listen(traffic.session_records(again))
+        assert [raw.frame for raw in frames] == whole
+        assert session.frames.duplicates == 1
+        assert [float(p.tensors["e"][0]) for raw in frames for p in decode_frame(raw).payloads("down")] == [0, 1][
+            : 2 * len(whole)
+        ]
 
 
 def test_an_edge_that_counts_on_in_a_new_session_has_missed_nothing_before(traffic) -> None:

@@ -175,6 +175,37 @@ def test_training_in_order_through_a_rollback(traffic, tmp_path: Path) -> None:
     assert arrays["rewinds"].tolist() == [1, 2]
 
 
+class Learning(Toy):
+    """Learns from every frame and rebuilds every third; fails on frame 4."""
+
+    needs = Needs("wire", "none", order="in_order", learns=True)
+
+    class inverter(FrameByFrame):
+        def observe(self, frames: Sequence[CapturedFrame]) -> Sequence[Reconstruction]:
+            if any(f.frame == 4 for f in frames):
+                raise RuntimeError("no")
+            return [Reconstruction(f.session, (f.frame,), "", {"x": np.ones(1)}) for f in frames if f.frame % 3 == 0]
+
+
+def test_what_is_learnt_from_is_counted_and_not_done_again(traffic, tmp_path: Path) -> None:
+    queue = run(traffic, tmp_path, Learning(), [traffic.opening() + traffic.inference(range(8), size=50)])
+    counts = queue.counts()["learning"]
+    assert (counts.offered, counts.inverted, counts.learnt, counts.failed) == (8, 3, 4, 1)
+    noted = [r.json() for r in read(tmp_path) if r.topic == "learnt"]
+    assert [n["frames"] for n in noted] == [[1], [2], [5], [7]]
+    assert noted[0] == {"attack": "learning", "session": traffic.SESSION.hex(), "incarnation": 0, "frames": [1]}
+    assert finished(tmp_path) == {("learning", traffic.SESSION.hex(), 0, n) for n in range(8)}
+    with pytest.raises(ValueError, match=r"^an attack that learns has order 'any'; accepted: in_order$"):
+        Needs("wire", "none", learns=True)
+
+
+def test_one_that_begins_after_a_rollback_is_told(traffic, tmp_path: Path) -> None:
+    """It may have found a state of its own from before."""
+    run(traffic, tmp_path, Training(), [traffic.opening(incarnation=2) + traffic.training(range(3, 5))])
+    (recorded,) = read(tmp_path)
+    assert unpack(recorded.data)[0]["rewinds"].tolist() == [2, 3]
+
+
 def test_what_an_attack_gives_that_cannot_be_stored_is_its_failure(traffic, tmp_path: Path) -> None:
     class Dense(Toy):
         class inverter(FrameByFrame):

@@ -14,8 +14,10 @@ from attacker.frames import RawFrame
 from attacker.sessions import Ear, Sessions
 from cloud.copies import CopyPusher
 from wire.client import EdgeClient, Offer
+from wire.envelope import encode
 from wire.mirror import Record, RecordReader
 from wire.payload import Payload
+from wire.pb.frame_pb2 import Envelope
 from wire.server import CloudServer, Opening
 
 
@@ -137,3 +139,30 @@ def test_a_listener_that_comes_back_knows_what_it_hears(
     counted = copies.counters()
     assert counted["pushed"] + counted["lost"] <= 1 + 2 * frame
     assert counted["lost"] >= 1
+
+
+def test_a_goodbye_and_the_end_of_a_session_are_copied(
+    cloud: tuple[Ears, CopyPusher, Callable[[], EdgeClient]],
+) -> None:
+    ears, _, connect = cloud
+    client = connect()
+    send(client, 0)
+    client.close()
+    until(lambda: [session.closed for session in ears.sessions] == [True])
+
+
+def test_what_a_listener_does_not_take_is_bounded_and_counted() -> None:
+    """Nobody listens: of ten copies of 3000 bytes the ring of 8 KiB keeps the newest two."""
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        address = f"127.0.0.1:{gone.getsockname()[1]}"
+    copies = CopyPusher(address, 1 << 13)
+    message = encode(Envelope(ack=1), bytes(3000))
+    copies.push(b"s" * 16, 0, encode(Envelope(), b""))
+    until(lambda: copies.counters()["waiting_bytes"] == 0)  # the first is in hand
+    for _ in range(10):
+        copies.push(b"s" * 16, 0, message)
+    copies.snapshot(b"t" * 16, b"of a session that never opened")
+    counted = copies.counters()
+    assert (counted["lost"], counted["snapshots"], counted["capacity_bytes"]) == (8, 0, 1 << 13)
+    assert 6000 < counted["waiting_bytes"] <= 1 << 13
+    copies.close(0.1)

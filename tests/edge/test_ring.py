@@ -17,7 +17,7 @@ from victims.base import Sample
 from wire.arrays import unpack
 
 POINTS = np.arange(8, dtype=np.float32).reshape(2, 4)
-SAMPLE = Sample("street-3", {"points": POINTS}, {"labels": np.array([2], np.int64)})
+SAMPLE = Sample("street-3", {"points": POINTS}, {"labels": np.array([2], np.int64)}, {"step": 7})
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_a_sample_can_be_had_while_its_head_still_works(served: tuple[Ring, http
     arrays, meta = unpack(answer.content)
     np.testing.assert_array_equal(arrays["points"], POINTS)
     np.testing.assert_array_equal(arrays["truth.labels"], [2])
-    assert (meta["frame"], meta["name"]) == (4, "street-3")
+    assert (meta["frame"], meta["name"], meta["step"]) == (4, "street-3", 7)
     assert float(answer.headers["X-Age-Ms"]) >= 250.0
     assert client.get("/samples/latest", params={"after": 4}).status_code == 204
     assert client.get("/outcomes/4").status_code == 404

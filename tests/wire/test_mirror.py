@@ -37,7 +37,7 @@ def records(draw: st.DrawFn) -> Record:
         draw(st.sampled_from((UP, DOWN))),
         draw(COUNT),
         draw(COUNT),
-        draw(st.binary(max_size=200)) if kind in (Kind.DATA, Kind.COPY) else b"",
+        draw(st.binary(max_size=200)) if kind in (Kind.DATA, Kind.COPY, Kind.SNAPSHOT) else b"",
         draw(st.integers(1, MAX_COUNT)) if kind is Kind.GAP else 0,
     )
 
@@ -80,7 +80,7 @@ GOOD = encode(Record(Kind.OPEN, 1, UP, 2, 0))
     ("at", "value", "says"),
     [
         (0, b"HT", "starts with 4854; expected e54d"),
-        (2, b"\x05", "kind 5; accepted: 0 to 4"),
+        (2, b"\x06", "kind 6; accepted: 0 to 5"),
         (3, b"\x02", "direction 2"),
         (4, (1).to_bytes(4), "OPEN of 1 bytes; accepted: at most 0"),
         (8, (1 << 63).to_bytes(8), "above 2\\^63-1"),

@@ -5,19 +5,20 @@ Its choice depends on the edge's seed and the step alone, so a step that is take
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from victims.base import Sample
 from victims.radiance.camera import Camera, fault
 from victims.radiance.layouts import RAYS
 from victims.radiance.sampling import Box
-from victims.radiance.scene import LEAST_NEAR, PosedPicture, Scene
+from victims.radiance.scene import LEAST_NEAR, Scene
 from victims.radiance.settings import Training
 from wire.errors import InputError
 from wire.payload import Meta, Payload
@@ -83,13 +84,26 @@ def training_samples(scene: Scene, settings: Training, first: int = 0) -> Iterat
         rng = generator(settings.edge_seed, "radiance.pixels", frame=step)
         pixels = rng.integers(picture.camera.pixels, size=settings.rays, dtype=np.int32)
         colours = picture.image.reshape(-1, 3)[pixels].astype(np.float32) / 255
-        yield _sample(scene, picture, number, f"step-{step:06d}", pixels, {"colours": colours}, step)
+        arrays: dict[str, NDArray[np.generic]] = {"pixels": pixels, "colours": colours}
+        truth = {"image": picture.image}
+        yield _sample(scene, picture.camera, f"step-{step:06d}", arrays, truth, view=number, step=step)
 
 
-def rendering_sample(scene: Scene, camera: Camera, name: str) -> Sample:
-    """Ask for the picture of a camera (in the scene's own units): every pixel of it, nothing to learn from."""
-    picture = PosedPicture(name, np.zeros((*camera.size, 3), np.uint8), camera)
-    return _sample(scene, picture, 0, name, np.arange(camera.pixels, dtype=np.int32), {}, 0)
+def rendering_sample(
+    scene: Scene,
+    camera: Camera,
+    name: str,
+    *,
+    view: int = 0,
+    step: int = 0,
+    truth: Mapping[str, NDArray[np.generic]] | None = None,
+) -> Sample:
+    """Ask for the picture of a camera (in the scene's own units): every pixel of it, nothing to learn from.
+
+    view: the picture's number among those that are asked for. step: how many steps are done. truth: for scoring.
+    """
+    pixels = np.arange(camera.pixels, dtype=np.int32)
+    return _sample(scene, camera, name, {"pixels": pixels}, truth or {}, view=view, step=step)
 
 
 def batch_of(sample: Sample) -> Batch:
@@ -118,25 +132,26 @@ _META = ("step", "view", "size", "focal", "centre", "near", "box")
 
 def _sample(
     scene: Scene,
-    picture: PosedPicture,
-    number: int,
+    camera: Camera,
     name: str,
-    pixels: np.ndarray,
-    colours: dict[str, np.ndarray],
+    arrays: Mapping[str, NDArray[np.generic]],
+    truth: Mapping[str, NDArray[np.generic]],
+    *,
+    view: int,
     step: int,
 ) -> Sample:
-    camera = picture.camera.moved(scene.middle, scene.half)
+    """``camera`` in the scene's unit; the sample's is that of what travels."""
+    camera = camera.moved(scene.middle, scene.half)
     meta: dict[str, Meta] = {
         "step": step,
-        "view": number,
+        "view": view,
         "size": camera.size,
         "focal": camera.focal,
         "centre": camera.centre,
         "near": max(scene.near / scene.half, LEAST_NEAR),
         "box": scene.unit_box,
     }
-    arrays = {"pose": camera.pose.astype(np.float32), "pixels": pixels, **colours}
-    return Sample(name, arrays, {"image": picture.image} if colours else {}, meta)
+    return Sample(name, {"pose": camera.pose.astype(np.float32), **arrays}, truth, meta)
 
 
 @lru_cache(maxsize=8)

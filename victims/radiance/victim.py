@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from victims.base import Cut, Sample, config_digest, weights_digest
-from victims.radiance.batch import training_samples
 from victims.radiance.head import RadianceHead
 from victims.radiance.networks import SPLITS, embedding_width, parts
+from victims.radiance.pictures import pictures, stream
 from victims.radiance.room import SIDE, VIEWS, room
 from victims.radiance.scene import Scene
 from victims.radiance.settings import training, whole
@@ -28,8 +29,9 @@ class SplitNerf:
     """Split training of a hash-grid field (SplitNeRF; Zhang et al. 2024).
 
     settings of ``cut``: ``preset`` (``cpu``, ``paper``) and the fields of :class:`victims.radiance.settings.Training`.
-    Settings of ``samples``: the same, and ``first`` (the step to begin with), ``frames`` (0: to the last step), and
-    those of :func:`scene`. There are no shipped weights: a training begins with fresh ones.
+    Settings of ``samples``: the same, and ``first`` (the step to begin with), ``frames`` (at most so many samples; 0:
+    to the end), those of :class:`victims.radiance.pictures.Pictures`, and those of :func:`scene`. There are no shipped
+    weights: a training begins with fresh ones.
     """
 
     name: str = "splitnerf"
@@ -58,11 +60,10 @@ class SplitNerf:
         )
 
     def samples(self, source: str, settings: Mapping[str, Meta]) -> Iterator[Sample]:
-        """The steps of the training. ``source``: as :func:`scene`."""
-        chosen = training(settings)
+        """The steps of the training, and pictures where they are asked for. ``source``: as :func:`scene`."""
+        chosen, asked = training(settings), pictures(settings)
         first, frames = whole(settings, "first", 0), whole(settings, "frames", 0)
-        steps = training_samples(scene(source, settings), chosen, first)
-        return (sample for sample, _ in zip(steps, range(frames or chosen.steps), strict=False))
+        return islice(stream(scene(source, settings), chosen, asked, first), frames or None)
 
 
 def scene(source: str, settings: Mapping[str, Meta]) -> Scene:

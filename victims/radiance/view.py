@@ -22,13 +22,17 @@ _TALLEST: Final = 256
 
 
 class RadianceView:
-    """A step as its picture with the chosen pixels bright; rays as the pixels that they name; embeddings and gradients
-    as a sheet with a row per ray and a column per sample."""
+    """A step as its picture with the chosen pixels bright, a held-out view as its photograph; rays as the pixels that
+    they name; embeddings and gradients as a sheet with a row per ray and a column per sample."""
 
     sees = "the camera"
 
+    def rebuildable(self, sample: Sample) -> bool:
+        """Whether it is a view that is asked for: steps of the training are learnt from."""
+        return "colours" not in sample.arrays
+
     def sample(self, sample: Sample) -> Picture:
-        """The private picture; where there is none with the sample, the colours of the chosen pixels alone."""
+        """The private picture, dimmed but for the pixels of a step; where there is none, those pixels alone."""
         pixels = sample.arrays.get("pixels")
         if "size" not in sample.meta or pixels is None:
             return Text(f"{sample.name}: no step of a training")
@@ -36,9 +40,11 @@ class RadianceView:
         image = sample.truth.get("image")
         if image is None:
             image = np.zeros((height, width, 3), np.uint8)
-        shown = (image * DIMMED).astype(np.uint8).reshape(-1, 3)
         colours = sample.arrays.get("colours")
-        if colours is not None and len(colours) == len(pixels):
+        if colours is None:  # a picture that is asked for
+            return Image(image)
+        shown = (image * DIMMED).astype(np.uint8).reshape(-1, 3)
+        if len(colours) == len(pixels):
             shown[pixels] = _levels(colours)
         return Image(shown.reshape(height, width, 3))
 

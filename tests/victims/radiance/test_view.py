@@ -10,10 +10,11 @@ from victims.base import Sample
 from victims.radiance.batch import training_samples
 from victims.radiance.head import RadianceHead
 from victims.radiance.networks import parts
+from victims.radiance.pictures import held_out
 from victims.radiance.room import room
 from victims.radiance.tail import RadianceTail
 from victims.radiance.view import VIEW
-from victims.view import Image, Text, view
+from victims.view import Image, Selective, Text, view
 from wire.payload import Payload
 
 
@@ -37,6 +38,14 @@ def test_a_step_and_what_crosses_of_it() -> None:
     assert np.unravel_index(norms.pixels[..., 0].argmax(), (32, 12)) == np.unravel_index(int(exact.argmax()), (32, 12))
     assert isinstance(VIEW.payload(Payload("result", "acknowledgement", {})), Text)
     assert isinstance(VIEW.sample(Sample("x", {})), Text)
+
+
+def test_a_view_that_is_asked_for_is_shown_as_it_was_photographed() -> None:
+    asked = held_out(room(0, side=16, views=5), 0, 40)
+    shown = VIEW.sample(asked)
+    assert isinstance(VIEW, Selective) and VIEW.rebuildable(asked)
+    assert not VIEW.rebuildable(next(training_samples(room(0, side=16, views=5), SMALL)))
+    assert isinstance(shown, Image) and np.array_equal(shown.pixels, asked.truth["image"])
 
 
 def test_reconstructions() -> None:
