@@ -4,7 +4,7 @@ FROM python:3.11-slim-bookworm AS build
 # Where torch comes from: PyTorch's wheels without CUDA, a third of the size. "" for pip's own index.
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 # Extras of pyproject.toml; each modality of compose.yaml needs its own.
-ARG EXTRAS=lidar,console
+ARG EXTRAS=lidar,radiance,console
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 # As in constraints.txt; named here so that another pin there costs no new download of it.

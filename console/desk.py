@@ -21,7 +21,7 @@ from console.pictures import Palette, packed
 from console.scoring import LiveScores, declared
 from lab.metrics.base import scorer
 from victims.base import Sample
-from victims.view import Picture, Points, view
+from victims.view import Picture, Points, Selective, view
 from wire import profiles
 from wire.errors import EavesplitError
 from wire.payload import Meta, Payload
@@ -61,7 +61,9 @@ class Desk:
         self._scores.stop()
 
     def taken(self, frame: int, sample: Sample, age_ms: float) -> None:
-        """What the edge sees, as soon as its head begins on it."""
+        """What the edge sees, as soon as its head begins on it; of a training, only the views that are asked for."""
+        if isinstance(self._view, Selective) and not self._view.rebuildable(sample):
+            return
         born = time.monotonic() - age_ms / 1e3
         picture = self._picture("truth", self._view.sample(sample), frame)
         with self._lock:

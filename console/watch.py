@@ -250,4 +250,5 @@ def _sample(data: bytes) -> tuple[int, Sample]:
     found, meta = arrays.unpack(data)
     inputs = {key: value for key, value in found.items() if "." not in key}
     truth = {key.removeprefix("truth."): value for key, value in found.items() if key.startswith("truth.")}
-    return int(str(meta["frame"])), Sample(str(meta["name"]), inputs, truth)
+    rest = {key: value for key, value in meta.items() if key not in ("frame", "name")}
+    return int(str(meta["frame"])), Sample(str(meta["name"]), inputs, truth, rest)

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Any, get_args
 
 from attacker.registry import attack
 from defenses.registry import build
+from lab.stream import Record
 from lab.studies.base import Cell, Settings, Study
 from lab.studies.links import KEYS, cells_of, link_settings, set_key
 from victims.registry import victim
@@ -141,7 +142,7 @@ _WORDS: Mapping[str, _Word] = {
     "profile": _word("profile", "quick, cpu, paper", _one_of("quick", "cpu", "paper")),
     "device": _word("device", "cpu, cuda", _one_of("cpu", "cuda")),
     "tls": _word("tls", "true, false", _one_of(True, False)),
-    "record": _word("record", "full, features, heads, none", _one_of("full", "features", "heads", "none")),
+    "record": _word("record", ", ".join(get_args(Record)), _one_of(*get_args(Record))),
 }
 
 

@@ -23,7 +23,7 @@ from lab.runfolder import RunFolder
 from victims.base import Progress
 from wire.errors import InputError
 
-WHAT = ("wire", "attack", "page", "queue")
+WHAT = ("wire", "attack", "page", "queue", "radiance")
 MIN_ROUNDS = 3
 NO_DIFFERENCE = "no difference shown"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +13,7 @@ from lab import link_probe
 from lab.measuring import scorer_of
 from lab.parts import Parts
 from lab.privacy import run_privacy
-from lab.recorded import calibration, captured_frames, defended, outcomes
+from lab.recorded import calibration, captured_frames, defended, noted, outcomes, reconstructions
 from lab.runfolder import RunFolder
 from lab.scores import Scores, score_run
 from lab.stream import Moved, Stream, StreamResult
@@ -25,6 +25,9 @@ from wire.profiles import name_of
 
 STREAM_SHARE = 0.85
 """Part of a cell's progress bar that streaming takes; scoring takes the rest."""
+
+MOST_NAMED = 20
+"""Stretches of missed frames that a summary names."""
 
 
 def run_cell(
@@ -46,7 +49,7 @@ def run_cell(
 
         def on_progress(moved: Moved) -> None:
             rows = max(1, len(settings.attacks))
-            share = (moved.answered + (moved.made + moved.begun) / rows) / (2 * expected)
+            share = (moved.answered + (moved.made + moved.learnt + moved.begun) / rows) / (2 * expected)
             note = f", {moved.note}" if moved.note else ""
             said = f"{cell.title}: {moved.answered} frames, {moved.made} inversions{note}"
             progress(STREAM_SHARE * min(1.0, share), 1.0, said)
@@ -65,9 +68,8 @@ def run_cell(
 
     scores = score_run(folder, measure, settings.seed, on_scored)
     heard = streamed["attacker"]
-    frames = count_frames(
-        folder, _listener(folder, heard), [a.row for a in settings.attacks], live=settings.mode == "live"
-    )
+    attacks = [a.row for a in settings.attacks]
+    frames = count_frames(folder, _listener(folder, heard, attacks), attacks, live=settings.mode == "live")
     described = {
         "study": study,
         "victim": settings.victim,
@@ -83,7 +85,11 @@ def run_cell(
         "title": cell.title,
         "columns": dict(cell.columns),
         "processes": streamed["processes"],
-        "heard": {"encrypted_bytes": int(heard.get("encrypted_bytes", 0)), "why": heard.get("why")},
+        "heard": {
+            "encrypted_bytes": int(heard.get("encrypted_bytes", 0)),
+            "why": heard.get("why"),
+            **({"missed": _missed(folder)} if frames.missed else {}),
+        },
     }
     guaranteed = run_privacy(folder, settings.defense, settings.defense_settings)
     if guaranteed is not None:
@@ -115,11 +121,13 @@ def _references(cell: Cell, folder: RunFolder) -> dict[int, Mapping[str, np.ndar
     return dict(outcomes(edge))
 
 
-def _listener(folder: RunFolder, heard: Mapping[str, Any]) -> Listener:
-    """The listener's side of the sums. A frame that crossed twice (its edge died before the answer) counts once.
+def _listener(folder: RunFolder, heard: Mapping[str, Any], attacks: Sequence[str]) -> Listener:
+    """The listener's side of the sums. A frame that crossed twice (its edge died before the answer, or a training
+    rolled back) counts once.
 
-    Missed are the holes that the listener counted itself, and what was sent after the last frame it heard. RunError
-    when its count of holes is not what its record shows.
+    Missed are the holes that the listener counted itself, and what was sent after the last frame it heard. What an
+    attack learnt from or failed on is counted as recorded, or a listener that was killed would know of its last life
+    alone. RunError when its count of holes is not what its record shows.
     """
     crossed = captured_frames(folder.capture)
     captured, sent = set(crossed), recorded_sender(folder).sent
@@ -128,14 +136,38 @@ def _listener(folder: RunFolder, heard: Mapping[str, Any]) -> Listener:
     sessions = heard.get("sessions", [])
     if len(sessions) == 1 and captured and sessions[0]["missed"] != holes:
         raise RunError(f"{folder.name}: the listener counts {sessions[0]['missed']} holes, its record shows {holes}")
-    attacks: Mapping[str, Mapping[str, int]] = heard.get("attacks", {})
+    counted: Mapping[str, Mapping[str, int]] = heard.get("attacks", {})
+    learnt, failed = noted(folder.reconstructions, "learnt"), noted(folder.reconstructions, "failure")
+    rebuilt: dict[str, set[int]] = {}
+    for found in reconstructions(folder.reconstructions):
+        rebuilt.setdefault(found.attack, set()).update(found.frames)
+    lost = {
+        name: len(failed.get(name, set()) - rebuilt.get(name, set()) - learnt.get(name, set()))
+        + sum(counts["late"] + counts["refused"] for counts in (counted.get(name),) if counts)
+        for name in attacks
+    }
     return Listener(
         captured=len(captured),
         missed=holes + beyond,
         duplicated=int(heard.get("duplicates", 0)) + len(crossed) - len(captured),
-        dropped={name: counts["dropped"] + counts["withdrawn"] for name, counts in attacks.items()},
-        lost={name: counts["failed"] + counts["late"] + counts["refused"] for name, counts in attacks.items()},
+        dropped={name: counts["dropped"] + counts["withdrawn"] for name, counts in counted.items()},
+        lost=lost,
+        learnt=learnt,
     )
+
+
+def _missed(folder: RunFolder) -> str:
+    """Numbers of the frames that the listener has not, as ``3, 7-9``; of many stretches the first ones."""
+    captured = set(captured_frames(folder.capture))
+    lost = [frame for frame in range(recorded_sender(folder).sent) if frame not in captured]
+    stretches: list[list[int]] = []
+    for frame in lost:
+        if stretches and stretches[-1][1] == frame - 1:
+            stretches[-1][1] = frame
+        else:
+            stretches.append([frame, frame])
+    named = [f"{first}-{last}" if last > first else str(first) for first, last in stretches[:MOST_NAMED]]
+    return ", ".join(named) + (f" and {len(stretches) - MOST_NAMED} more" if len(stretches) > MOST_NAMED else "")
 
 
 def _told(result: StreamResult) -> dict[str, Any]:

@@ -31,7 +31,7 @@ err = Console(stderr=True)
 
 ROOT = Path("runs")
 
-DEMOS = ("lidar", "image")
+DEMOS = ("lidar", "image", "radiance")
 
 STOPPED = 130
 """Exit code after Ctrl-C."""
@@ -46,7 +46,7 @@ Profile = Annotated[str, typer.Option(help="quick (minutes, 2 cores), cpu (hours
 Resume = Annotated[Path | None, typer.Option(help="Go on with this run folder; finished frames are not repeated.")]
 Victim = Annotated[str, typer.Option("--victim", help="The network to attack, where a study takes one.")]
 Split = Annotated[list[str] | None, typer.Option("--split", help="Only this split point (repeatable).")]
-Record = Annotated[str, typer.Option(help="What is kept: full, features, heads or none.")]
+Record = Annotated[str, typer.Option(help="What is kept: full, first (20 frames), features, heads, none; or auto.")]
 RecordGb = Annotated[float, typer.Option("--record-gb", min=0.01, help="Bound on what is kept; the oldest goes first.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A study's own setting, KEY=VALUE (repeatable).")]
 Link = Annotated[str, typer.Option("--link", help="lan, wifi, 5g, lte, satellite, or rate_mbps=8,delay_ms=20.")]
@@ -57,14 +57,17 @@ Tls = Annotated[bool, typer.Option("--tls", help="Encrypt edge to cloud: a wire 
 
 @app.command()
 def demo(
-    modality: Annotated[str, typer.Argument(help="lidar or image.")] = "lidar",
+    modality: Annotated[str, typer.Argument(help="lidar, image or radiance.")] = "lidar",
     data: Data = None,
     frames: Frames = 0,
     seed: Seed = 0,
     split: Split = None,
-    defense: Annotated[str, typer.Option(help="none, feature_centric or distributed.")] = "feature_centric",
+    defense: Annotated[
+        str | None, typer.Option(help="A name from `eavesplit list`. Default: feature_centric; radiance: none.")
+    ] = None,
     strength: Annotated[
-        float | None, typer.Option(help="Noise deviation in units of the features' RMS. Default: 0.5; live: 0.")
+        float | None,
+        typer.Option(help="Noise deviation in units of the features' RMS (0.5; live: 0); c of gradient-norm-noise."),
     ] = None,
     device: Device = "auto",
     tls: Tls = False,
@@ -84,17 +87,19 @@ def demo(
         raise InputError(f"demo {modality!r} does not exist; there are: {', '.join(DEMOS)}")
     if screenshot is not None and not live:
         raise InputError("--screenshot needs --live: it is a picture of the live page")
-    options = {"defense": defense} if strength is None else {"defense": defense, "strength": strength}
+    given = {"defense": defense, "strength": strength}
+    options = {key: value for key, value in given.items() if value is not None}
     if live:
         if resume is not None:
             raise InputError("--resume and --live exclude each other: a live stream has no end to reach")
-        options = {"strength": 0.0, **options}
+        if modality != "radiance":  # which begins without a defense
+            options = {"strength": 0.0, **options}
         settings = _settings(
-            "quick", data, frames, seed, split, device, "full", 2.0, tls, options, link, redis, workers
+            "quick", data, frames, seed, split, device, "auto", 2.0, tls, options, link, redis, workers
         )
         _live(f"demo-{modality}", settings, port, screenshot)
         return
-    settings = _settings("quick", data, frames, seed, split, device, "full", 2.0, tls, options, link, redis, workers)
+    settings = _settings("quick", data, frames, seed, split, device, "auto", 2.0, tls, options, link, redis, workers)
     _execute(f"demo-{modality}", resume, settings)
 
 
@@ -108,7 +113,7 @@ def run(
     split: Split = None,
     profile: Profile = "quick",
     device: Device = "auto",
-    record: Record = "full",
+    record: Record = "auto",
     record_gb: RecordGb = 2.0,
     tls: Tls = False,
     link: Link = "",
@@ -144,7 +149,7 @@ def sweep(
     split: Split = None,
     profile: Profile = "quick",
     device: Device = "auto",
-    record: Record = "full",
+    record: Record = "auto",
     record_gb: RecordGb = 2.0,
     tls: Tls = False,
     link: Link = "",
@@ -293,7 +298,7 @@ def doctor() -> None:
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="wire, attack, page or queue.")],
+    what: Annotated[str, typer.Argument(help="wire, attack, page, queue or radiance.")],
     rounds: Annotated[int, typer.Option(min=3, help="Interleaved rounds, after one that warms up.")] = 7,
     split: Split = None,
     redis: Annotated[str, typer.Option("--redis", help="bench queue: URL of a server. Default: one of its own.")] = "",
@@ -313,7 +318,7 @@ def bench(
 
     if what not in WHAT:
         raise InputError(f"bench {what!r} does not exist; there are: {', '.join(WHAT)}")
-    if what in ("wire", "queue") and split:
+    if what in ("wire", "queue", "radiance") and split:
         raise InputError(f"bench {what} --split: there is none to choose; accepted with bench attack and bench page")
     if what != "attack" and (victim or setting):
         raise InputError(f"bench {what}: --victim and --set are accepted with bench attack")
@@ -332,6 +337,10 @@ def bench(
             from lab.bench_page import bench_page
 
             found = bench_page(rounds, progress, split=split[0] if split else None)
+        elif what == "radiance":
+            from lab.bench_radiance import bench_radiance
+
+            found = bench_radiance(rounds, progress)
         elif victim and victim != "second":
             from lab.bench_image import asked
 
@@ -384,7 +393,7 @@ def _settings(
 
     for value, accepted, flag in (
         (profile, ("quick", "cpu", "paper"), "--profile"),
-        (record, ("full", "features", "heads", "none"), "--record"),
+        (record, ("auto", "full", "first", "features", "heads", "none"), "--record"),
     ):
         if value not in accepted:
             raise InputError(f"{flag} {value!r}; accepted: {', '.join(accepted)}")

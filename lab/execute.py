@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lab.contacts import write_contact
 from lab.runfolder import RunFolder
-from lab.studies.base import CellResult, Settings, plain, restored
+from lab.studies.base import Captioned, CellResult, Settings, plain, restored
 from lab.studies.links import cells_of
 from lab.studies.registry import study as find
 from lab.summary import summarize_study
@@ -71,7 +71,8 @@ def execute(name: str, settings: Settings, root: Path, resume: Path | None, prog
     drawn = [write_contact(folder, results), *(write_picture(result) for result in results)]
     pictures = [made for made in drawn if made is not None]
     report = write_report(folder, study, results)
-    lines = [*headline(results), _took(began), *(str(picture) for picture in pictures[:1])]
+    told = [study.caption(results)] if isinstance(study, Captioned) else []
+    lines = [*headline(results), *told, _took(began), *(str(picture) for picture in pictures[:1])]
     return Finished(folder, report, lines)
 
 

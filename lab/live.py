@@ -35,6 +35,9 @@ SPOOL_MB = 64
 LOGS_GB = 0.01
 """What the processes may have to say, and their role files; they are silent unless something is wrong."""
 
+TRAININGS = ("radiance",)
+"""Modalities whose frames are steps of a training: none may come a second time, and no other cut goes on with it."""
+
 PORTS = ("edge", "attacker", "link", "cloud")
 POLL_S = 0.2
 
@@ -52,7 +55,7 @@ class Session(Stream):
         super().__init__(settings, folder)
         splits = list(streams)
         self._more: dict[str, dict[str, Any]] = {
-            "edge": {"loop": True, "splits": splits},
+            "edge": {"loop": not is_training(settings), "splits": splits},
             "cloud": {"splits": splits},
             "link": {"spool_mb": SPOOL_MB},
         }
@@ -134,7 +137,7 @@ class Live:
             "modality": chosen.modality,
             "split": s.split,
             "splits": [split for split in chosen.splits if split in self._streams],
-            "settings": dict(s.victim_settings),
+            "settings": dict(s.victim_settings) | ({"counts_from": 0} if is_training(s) else {}),
             "only_shown": True,
             "shown": learned[0] if learned else s.attacks[0].row if s.attacks else None,
             "seed": s.seed,
@@ -162,7 +165,9 @@ def for_every_split(streams: Mapping[str, StreamSettings]) -> list[dict[str, Any
 
 def _others(first: StreamSettings, cut: Cut) -> dict[str, StreamSettings]:
     """The study's streams at the victim's other split points, where it has one."""
-    found = {}
+    found: dict[str, StreamSettings] = {}
+    if is_training(first):
+        return found
     for split in victim(first.victim).splits:
         if split != first.split:
             with suppress(InputError):
@@ -175,13 +180,18 @@ def live_settings(settings: StreamSettings) -> StreamSettings:
     return replace(
         settings,
         mode="live",
-        frames=LOOP_FRAMES if settings.source == "procedural" else 0,
+        frames=LOOP_FRAMES if settings.source == "procedural" and not is_training(settings) else 0,
         rate_hz=settings.rate_hz or RATE_HZ,
         record_gb=min(settings.record_gb, RECORD_GB),
         link=settings.link or profile("lan").role(),
         # The strength is the page's to turn: the card says which defense the listener knows, and promises no strength.
         knowledge=replace(settings.knowledge, defense_settings={}),
     )
+
+
+def is_training(settings: StreamSettings) -> bool:
+    """Whether the stream is a training, which goes on until its last step."""
+    return victim(settings.victim).modality in TRAININGS
 
 
 def demo_cut(study: str, settings: Settings) -> tuple[str, Cut]:

@@ -125,9 +125,13 @@ def payload_digests(folder: Path) -> dict[int, str]:
 
 
 def reconstructions(folder: Path, attack: str | None = None) -> Iterator[Rebuilt]:
-    """Every reconstruction (of one attack), in the order they were made. Absent folder: none."""
+    """Every reconstruction (of one attack), in the order they were made. Absent folder: none.
+
+    Of one that was made again after a training had rolled back, only the newest incarnation's is given.
+    """
     if not folder.is_dir():
         return
+    newest = _made_again(folder)
     for item in record.read(folder):
         if item.topic != "reconstruction":
             continue
@@ -135,12 +139,42 @@ def reconstructions(folder: Path, attack: str | None = None) -> Iterator[Rebuilt
         name = str(meta.get("attack", ""))
         if attack is not None and name != attack:
             continue
-        frames = meta.get("frames")
-        if isinstance(frames, int):
-            frames = (frames,)
-        if not isinstance(frames, tuple) or not frames:
-            raise RunError(f"{folder}: a reconstruction by {name!r} names no frames")
-        yield Rebuilt(str(meta.get("session", "")), tuple(int(f) for f in frames), name, found, meta)
+        frames = _frames(meta, name, folder)
+        if int(str(meta.get("incarnation", 0))) >= newest.get((name, frames[-1]), 0):
+            yield Rebuilt(str(meta.get("session", "")), frames, name, found, meta)
+
+
+def _frames(meta: Mapping[str, Meta], attack: str, folder: Path) -> tuple[int, ...]:
+    frames = meta.get("frames")
+    if isinstance(frames, int):
+        frames = (frames,)
+    if not isinstance(frames, tuple) or not frames:
+        raise RunError(f"{folder}: a reconstruction by {attack!r} names no frames")
+    return tuple(int(frame) for frame in frames)
+
+
+def _made_again(folder: Path) -> dict[tuple[str, int], int]:
+    """Attack and frame -> newest incarnation; empty where no training has rolled back, which costs a look alone."""
+    if all(item.metadata.get("incarnation", "0") == "0" for item in _topic(folder, "reconstruction")):
+        return {}
+    newest: dict[tuple[str, int], int] = {}
+    for item in _topic(folder, "reconstruction"):
+        meta = arrays.unpack(item.data)[1]
+        key = str(meta.get("attack", "")), _frames(meta, str(meta.get("attack", "")), folder)[-1]
+        newest[key] = max(newest.get(key, 0), int(str(meta.get("incarnation", 0))))
+    return newest
+
+
+def noted(folder: Path, topic: str) -> dict[str, set[int]]:
+    """Attack -> frames that the listener noted under ``topic``: ``failure`` or ``learnt``. Absent folder: none."""
+    found: dict[str, set[int]] = {}
+    for item in _topic(folder, topic) if folder.is_dir() else ():
+        told = item.json()
+        frames = told.get("frames")
+        if not isinstance(frames, list):
+            raise RunError(f"{folder}: a {topic} record names no frames")
+        found.setdefault(str(told.get("attack", "")), set()).update(int(frame) for frame in frames)
+    return found
 
 
 def calibration(folder: Path) -> dict[str, Any]:

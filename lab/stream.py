@@ -10,7 +10,9 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from attacker.knowledge import KnowledgeCard
+from lab.pace import Pace
 from lab.supervisor import Role, Usage
+from victims.registry import victim
 from wire.errors import RunError
 from wire.tls import make_certificates
 
@@ -18,11 +20,18 @@ STALL_S = 120.0
 """No frame answered or inverted for so long: the run is given up with the state of every process."""
 
 
+POLL_S, POLL_MOST_S = 0.2, 1.0
+"""How often the processes are asked how far they are: less often where nothing has moved for seconds."""
+
 GOODBYE_S = 10.0
 """How long the end of a session may take to reach the listener."""
 
 QUEUE_FRAMES = 8
 """Frames that wait for each attack where the listener inverts while the stream runs."""
+
+
+Record = Literal["auto", "full", "first", "features", "heads", "none"]
+"""What of a stream is kept; ``auto``: ``first`` of a training, whose steps are large, else ``full``."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +71,16 @@ class StreamSettings:
     defense_settings: Mapping[str, Any] = field(default_factory=dict)
     link: Mapping[str, Any] = field(default_factory=dict)  # rate_mbps, delay_ms, jitter_ms; up and down apart
     tls: bool = False
-    record: Literal["full", "features", "heads", "none"] = "full"
+    record: Record = "auto"
     record_gb: float = 2.0
+    record_steps: int = 20  # at the level first
     workers: int = 1  # threads of the listener; with redis, processes
     redis: str | None = None  # URL without a password: that is taken from the environment
     threads: int = 1
     device: str = "cpu"
     mirror: bool = True  # False: the listener hears nothing (to show that nothing bypasses the wire)
+    spool_mb: int = 0  # what may wait for the listener at the link, and at a curious cloud; 0: 256, of a training 512
+    checkpoint_every: int = 100  # steps of a training; 0: none are kept
     in_flight: int = 2  # frames whose answers are awaited at once
     invert_after: bool = False  # lossless: invert when the stream has ended, which then has the processor to itself
 
@@ -89,12 +101,14 @@ class StreamResult:
 @dataclass(frozen=True)
 class Moved:
     """How far a stream is. answered, made: frames and reconstructions. begun: the works in hand, as reconstructions
-    that are partly made. note: what the attack that works longest says of itself."""
+    that are partly made. note: what the attack that works longest says of itself. learnt: frames that attacks have
+    learnt from."""
 
     answered: int = 0
     made: int = 0
     begun: float = 0.0
     note: str = ""
+    learnt: int = 0
 
 
 OnProgress = Callable[[Moved], None]
@@ -109,6 +123,7 @@ class Stream:
         self._prefix = f"eavesplit:{uuid4().hex[:12]}"  # several streams may share a server
         self._started = time.monotonic()
         self._edge_done: float | None = None
+        self._pace: Pace | None = None
 
     def __enter__(self) -> Stream:
         try:
@@ -146,6 +161,9 @@ class Stream:
                 "victim_settings": dict(s.victim_settings),
                 "control": "127.0.0.1:0",
                 "mirror": f"127.0.0.1:{attacker.ready['mirror']}" if curious else None,
+                "mirror_mb": self._spool_mb,
+                "snapshots": curious,
+                "checkpoints": self.folder / "cloud",
                 "threads": s.threads,
                 "tls": tls,
             },
@@ -165,6 +183,7 @@ class Stream:
                 "mirror": mirror,
                 "seed": s.seed,
                 "spool": self.folder / "roles" / "spool.ring",
+                "spool_mb": self._spool_mb,
                 "control": "127.0.0.1:0",
                 **s.link,
             },
@@ -185,14 +204,30 @@ class Stream:
                 "seed": s.seed,
                 "defense": {"name": s.defense, "settings": dict(s.defense_settings)},
                 "folder": self.folder / "edge",
-                "record": s.record,
+                "record": self._record,
                 "record_gb": s.record_gb,
+                "record_steps": s.record_steps,
                 "control": "127.0.0.1:0",
                 "in_flight": s.in_flight,
+                "checkpoint_every": s.checkpoint_every,
                 "threads": s.threads,
                 "tls": tls,
             },
         )
+
+    @property
+    def _record(self) -> Record:
+        if self.settings.record != "auto":
+            return self.settings.record
+        return "first" if self._trains else "full"
+
+    @property
+    def _trains(self) -> bool:
+        return victim(self.settings.victim).modality == "radiance"
+
+    @property
+    def _spool_mb(self) -> int:
+        return self.settings.spool_mb or (512 if self._trains else 256)
 
     def _attacker_config(self) -> dict[str, Any]:
         s = self.settings
@@ -202,10 +237,11 @@ class Stream:
             "folder": self.folder,
             "mode": s.mode,
             "workers": s.workers,
-            "record": s.record,
+            "record": self._record,
             "record_gb": s.record_gb,
+            "record_steps": s.record_steps,
             # What waits for the end of the stream is held here: the link's spool is for a listener that is slow.
-            **({"queue_frames": max(QUEUE_FRAMES, s.frames)} if s.invert_after else {}),
+            **({"queue_frames": max(QUEUE_FRAMES, s.frames), "queue_mb": 1 << 16} if s.invert_after else {}),
         }
 
     def _worker_config(self) -> dict[str, Any]:
@@ -231,13 +267,16 @@ class Stream:
         RunError when a process dies for good or nothing moves for :data:`STALL_S` seconds.
         """
         edge, attacker, link, cloud = (self.roles[n] for n in ("edge", "attacker", "link", "cloud"))
+        if self.settings.mode == "lossless" and self.settings.mirror and self._trains:
+            self._pace = Pace(edge, link, cloud)
+            self._pace.start()
         last, now, calls = time.monotonic(), Moved(), 0
         while True:
             heard, spoken = attacker.state(), edge.done or edge.state()
             before, told = (now.answered, now.made, calls), heard.get("attacks", {}).values()
             # A process that is just ending or being restarted says nothing: what it said before holds.
             now = moved(now, spoken, heard)
-            calls = sum(attack["advance"]["calls"] for attack in told) if heard else calls
+            calls = sum(attack["advance"]["calls"] + attack.get("learnt", 0) for attack in told) if heard else calls
             if (now.answered, now.made, calls) != before:
                 last = time.monotonic()
             on_progress(now)
@@ -252,7 +291,7 @@ class Stream:
                     raise RunError(f"{role.name} ended with exit code {role.returncode}: {role.last_words()}")
             if time.monotonic() - last > STALL_S:
                 raise RunError(f"nothing moved for {STALL_S:.0f} s: edge {spoken}, listener {heard}")
-            time.sleep(0.2)
+            time.sleep(min(POLL_MOST_S, max(POLL_S, (time.monotonic() - last) / 10)))
         states = {"edge": edge.done or {}, "link": link.state(), "cloud": cloud.state()}
         link.stop()
         final = attacker.state()
@@ -288,6 +327,8 @@ class Stream:
 
     def stop(self) -> None:
         """Stop every process that still runs, the talkers before the listeners."""
+        if self._pace is not None:
+            self._pace.stop()
         for name in ("edge", "link", "cloud", "attacker", *(f"worker-{n}" for n in self._worker_numbers())):
             if name in self.roles:
                 self.roles[name].stop()
@@ -301,4 +342,5 @@ def moved(before: Moved, spoken: Mapping[str, Any], heard: Mapping[str, Any]) ->
         int(heard.get("reconstructions", before.made)),
         sum(attack["working"] * attack["advance"]["share"] for attack in busy),
         busy[0]["advance"]["note"] if busy else "",
+        int(heard.get("learnt", before.learnt)),
     )

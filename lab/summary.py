@@ -36,8 +36,9 @@ class Listener:
     """What the listener counted, and what came of the captured frames, attack by attack.
 
     captured, missed: frames the listener has whole, and those it has not. duplicated: frames it saw more than once
-    (resent after a reconnect), kept once. dropped: attack -> captured frames the queue gave up for newer ones. lost:
-    attack -> captured frames the attack failed on. inverted: attack -> captured frames it rebuilt; None: as recorded.
+    (resent after a reconnect, or after a training rolled back), kept once. dropped: attack -> captured frames the queue
+    gave up for newer ones. lost: attack -> captured frames the attack failed on. inverted: attack -> captured frames it
+    rebuilt; None: as recorded. learnt: attack -> numbers of the captured frames that it has learnt from.
     """
 
     captured: int
@@ -46,6 +47,7 @@ class Listener:
     dropped: Mapping[str, int] = field(default_factory=dict)
     lost: Mapping[str, int] = field(default_factory=dict)
     inverted: Mapping[str, int] | None = None
+    learnt: Mapping[str, Collection[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class Frames:
 
     sent: got a frame number at the edge. answered, failed: what came back for it. lost: nothing came back (live mode
     does not resend). captured, missed, duplicated: see :class:`Listener`. inverted: captured frames that *every* attack
-    rebuilt; dropped: captured frames that some attack did not.
+    rebuilt; learnt: those that every attack rebuilt or learnt from, without the inverted ones; dropped: captured frames
+    that some attack did neither with.
     """
 
     sent: int
@@ -66,6 +69,11 @@ class Frames:
     lost: int
     duplicated: int
     dropped: int
+    learnt: int = 0
+
+    def told(self) -> dict[str, int]:
+        """As the summary holds them; ``learnt`` only where an attack learns."""
+        return {name: count for name, count in asdict(self).items() if name != "learnt" or count}
 
 
 def count_frames(
@@ -89,13 +97,17 @@ def count_frames(
     heard = {"captured": listener.captured, "missed": listener.missed}
     _must_hold(run, "sent = captured + missed", sender.sent, heard)
     inverted = {attack: len(frames) for attack, frames in rebuilt.items()} | dict(listener.inverted or {})
+    learnt = {attack: set(frames) - rebuilt.get(attack, set()) for attack, frames in listener.learnt.items()}
     for attack, count in inverted.items():
         parts = {"inverted": count, "dropped": listener.dropped.get(attack, 0), "lost": listener.lost.get(attack, 0)}
-        _must_hold(run, f"captured = inverted + dropped + lost ({attack})", listener.captured, parts)
+        if attack in learnt:
+            parts["learnt"] = len(learnt[attack])
+        _must_hold(run, f"captured = {' + '.join(parts)} ({attack})", listener.captured, parts)
     if listener.inverted is None and rebuilt:
         by_all = len(set.intersection(*rebuilt.values()))
+        used = len(set.intersection(*(frames | learnt.get(attack, set()) for attack, frames in rebuilt.items())))
     else:
-        by_all = min(inverted.values(), default=0)
+        by_all = used = min(inverted.values(), default=0)
     return Frames(
         sent=sender.sent,
         answered=sender.answered,
@@ -105,7 +117,8 @@ def count_frames(
         inverted=by_all,
         lost=sender.lost,
         duplicated=listener.duplicated,
-        dropped=listener.captured - by_all if inverted else 0,
+        dropped=listener.captured - used if inverted else 0,
+        learnt=used - by_all,
     )
 
 
@@ -149,7 +162,7 @@ def summarize_run(
     swapped = by_segment(run)
     return {
         **described,
-        "frames": asdict(frames),
+        "frames": frames.told(),
         "scores": summarize_scores(scores, seed),
         "utility": utility(scorer, list(answers.values()), seed),
         "latency_ms": latency(run),

@@ -22,6 +22,9 @@ from wire.errors import RunError
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
 
+_HTTP = httpx.Client(trust_env=False)
+"""One for all: a client of its own for each question would cost more than the answer."""
+
 RESTART_S = 0.2
 """Pause before a dead process is started again."""
 
@@ -93,14 +96,14 @@ class Role:
         if port is None:
             return {}
         try:
-            answer = httpx.get(f"http://127.0.0.1:{port}/state", timeout=5)
+            answer = _HTTP.get(f"http://127.0.0.1:{port}/state", timeout=5)
             return dict(answer.json()) if answer.status_code == 200 else {}
         except (httpx.HTTPError, ValueError):
             return {}
 
     def settings(self, **values: Any) -> dict[str, Any]:
         """``PATCH /settings``; RunError with the process's own line when it refuses."""
-        answer = httpx.patch(f"http://127.0.0.1:{self.ready['control']}/settings", json=values, timeout=30)
+        answer = _HTTP.patch(f"http://127.0.0.1:{self.ready['control']}/settings", json=values, timeout=30)
         if answer.status_code != 200:
             raise RunError(f"{self.name} refused {values}: {answer.text}")
         return dict(answer.json())

@@ -21,8 +21,9 @@ FRAME_WORDS: Mapping[str, str] = {
     "lost": "nothing came back (live mode does not send again)",
     "captured": "heard whole by the listener",
     "missed": "not heard, or not whole",
-    "duplicated": "heard twice after a reconnect, kept once",
+    "duplicated": "heard twice after a reconnect or a rollback, kept once",
     "inverted": "rebuilt by every attack",
+    "learnt": "rebuilt or learnt from by every attack, without those inverted",
     "dropped": "captured, but skipped for newer ones by some attack",
 }
 
@@ -234,12 +235,15 @@ def byte_sheet(cells: Sequence[tuple[str, Mapping[str, Any]]]) -> Sheet:
 
 
 def frame_sheet(cells: Sequence[tuple[str, Mapping[str, Any]]]) -> Sheet:
-    """Where every frame went."""
-    sheet = Sheet("Where every frame went", ["cell", *FRAME_WORDS], hints=["", *FRAME_WORDS.values()])
+    """Where every frame went; ``learnt`` only where an attack learns."""
+    learns = any("learnt" in summary["frames"] for _, summary in cells)
+    words = {key: said for key, said in FRAME_WORDS.items() if learns or key != "learnt"}
+    sheet = Sheet("Where every frame went", ["cell", *words], hints=["", *words.values()])
     for cell, summary in cells:
-        sheet.add([Entry(cell, kind="name"), *[Entry(str(summary["frames"][k])) for k in FRAME_WORDS]])
-    sheet.notes += [f"{k}: {words}." for k, words in FRAME_WORDS.items()]
-    sheet.notes.append("sent = answered + failed + lost; sent = captured + missed; captured = inverted + dropped.")
+        sheet.add([Entry(cell, kind="name"), *[Entry(str(summary["frames"].get(key, 0))) for key in words]])
+    sheet.notes += [f"{key}: {said}." for key, said in words.items()]
+    ends = "inverted + learnt + dropped" if learns else "inverted + dropped"
+    sheet.notes.append(f"sent = answered + failed + lost; sent = captured + missed; captured = {ends}.")
     return sheet
 
 

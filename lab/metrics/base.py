@@ -112,7 +112,11 @@ class Enrolling(Protocol):
 
 Factory = Callable[[Mapping[str, Meta]], Scorer]
 
-SCORERS: dict[str, str] = {"lidar": "lab.metrics.points:scorer", "image": "lab.metrics.pictures:scorer"}
+SCORERS: dict[str, str] = {
+    "lidar": "lab.metrics.points:scorer",
+    "image": "lab.metrics.pictures:scorer",
+    "radiance": "lab.metrics.radiance:scorer",
+}
 """Modality -> where its scorer's factory lives (``module:function``); plug-ins add to ``eavesplit.scorers``."""
 
 

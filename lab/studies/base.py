@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
-from lab.stream import StreamSettings
+from lab.stream import Record, StreamSettings
 from lab.tables import Sheet
 from victims.base import Progress, weights_folder
 from wire.payload import Meta
@@ -34,7 +34,7 @@ class Settings:
     seed: int = 0
     device: str = "cpu"
     splits: Sequence[str] = ()
-    record: Literal["full", "features", "heads", "none"] = "full"
+    record: Record = "auto"
     record_gb: float = 2.0
     tls: bool = False
     link: str | Mapping[str, Any] = ""
@@ -65,8 +65,10 @@ class Cell:
         asked = {}
         for setting in fields(self.stream):
             value = getattr(self.stream, setting.name)
-            # who inverts, and how many they are, is not part of what is asked
-            if setting.name not in ("redis", "workers") and value != _default(setting):
+            # who inverts, how many they are, and whether all is kept, is not part of what is asked
+            if setting.name in ("redis", "workers") or (setting.name == "record" and value == "full"):
+                continue
+            if value != _default(setting):
                 asked[setting.name] = plain(value)
         # shipped weights are the same in every checkout
         text = json.dumps(asked, sort_keys=True, default=str).replace(str(weights_folder()), "weights")
@@ -93,6 +95,13 @@ class Study(Protocol):
     def run(self, cell: Cell, work: Path, progress: Progress) -> CellResult: ...
     def sheets(self, results: Sequence[CellResult]) -> Sequence[Sheet]: ...
     def paper(self, cell: Cell) -> Mapping[str, Mapping[str, float]]: ...
+
+
+@runtime_checkable
+class Captioned(Protocol):
+    """A study that says in one sentence what its pictures show."""
+
+    def caption(self, results: Sequence[CellResult]) -> str: ...
 
 
 def _default(setting: Field[Any]) -> Any:

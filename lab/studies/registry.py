@@ -11,6 +11,7 @@ from wire.errors import InputError
 STUDIES: dict[str, str] = {
     "demo-lidar": "lab.studies.demo_lidar:STUDY",
     "demo-image": "lab.studies.demo_image:STUDY",
+    "demo-radiance": "lab.studies.demo_radiance:STUDY",
     "concretizer": "lab.studies.concretizer:STUDY",
     "threat-model": "lab.studies.threat_model:STUDY",
     "tradeoff": "lab.studies.tradeoff:STUDY",
@@ -23,6 +24,10 @@ STUDIES: dict[str, str] = {
     "visual-secrets-queries": "lab.studies.visual_secrets_queries:STUDY",
     "visual-secrets-video": "lab.studies.visual_secrets_video:STUDY",
     "visual-secrets-photos": "lab.studies.visual_secrets_photos:STUDY",
+    "s2nerf-utility": "lab.studies.s2nerf_utility:STUDY",
+    "s2nerf-surrogate": "lab.studies.s2nerf_surrogate:STUDY",
+    "s2nerf-scene-aided": "lab.studies.s2nerf_scene_aided:STUDY",
+    "s2nerf-defense": "lab.studies.s2nerf_defense:STUDY",
 }
 """Name -> ``module:attribute``, imported when asked for."""
 

@@ -57,11 +57,12 @@ def test_every_victim_is_of_a_kind_that_was_checked() -> None:
 
 LIDAR = [name for name in ATTACKS if attack(name).modality == "lidar"]
 PICTURES = [name for name in ATTACKS if attack(name).modality == "image"]
+RADIANCE = [name for name in ATTACKS if attack(name).modality == "radiance"]  # by their own tests, on a training
 QUICK = {"iterations": 3, "steps": 2, "snapshots": 2, "queries": 16, "epochs": 1, "batch": 8, "width": 4}
 
 
 def test_every_attack_is_of_a_modality_that_is_checked() -> None:
-    assert sorted([*LIDAR, *PICTURES]) == sorted(ATTACKS)
+    assert sorted([*LIDAR, *PICTURES, *RADIANCE]) == sorted(ATTACKS)
 
 
 @pytest.mark.parametrize("name", LIDAR)

@@ -48,7 +48,7 @@ def eavesplit(
         (["run", "concretizer", "--data", "nowhere"], "--data nowhere: no such folder"),
         (["run", "concretizer", "--split", "conv9"], "there are: conv2.0"),
         (["run", "concretizer", "--profile", "huge"], "accepted: quick, cpu, paper"),
-        (["run", "concretizer", "--record", "some"], "accepted: full, features, heads, none"),
+        (["run", "concretizer", "--record", "some"], "accepted: auto, full, first, features, heads, none"),
         (["run", "concretizer", "--set", "novalue"], "accepted: KEY=VALUE"),
         (["run", "concretizer", "--resume", "nowhere"], "nowhere"),
         (["demo", "banana"], "there are: lidar, image"),

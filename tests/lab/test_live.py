@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from attacker.knowledge import KnowledgeCard
-from lab.live import Live, demo_cut, for_every_split
+from lab.live import Live, demo_cut, for_every_split, is_training, live_settings
 from lab.stream import AttackChoice, StreamSettings
 from lab.studies.base import Settings
 from wire.errors import InputError, RunError
@@ -98,6 +98,22 @@ def test_one_listener_is_ready_for_every_split_point() -> None:
     }
     for splits in rows.values():
         assert all(path.stem.endswith(split) for split, files in splits.items() for path in files.values())
+
+
+def test_a_training_goes_on_for_as_long_as_it_has_steps_at_one_cut() -> None:
+    split, streams = demo_cut("demo-radiance", Settings(options={"side": 8, "views": 6, "steps": 1000}))
+    told = live_settings(streams(split))
+    assert is_training(told)
+    assert (told.mode, told.frames, told.rate_hz, told.defense) == ("live", 0, 8.0, "none")
+    assert told.victim_settings["curve_every"] == 16
+    lidar = streams_of_lidar()
+    assert not is_training(lidar)
+    assert (lidar.frames, lidar.rate_hz) == (100, 2.0)
+
+
+def streams_of_lidar() -> StreamSettings:
+    split, streams = demo_cut("demo-lidar", Settings(options={"strength": 0.0}))
+    return live_settings(streams(split))
 
 
 def test_a_demo_study_tells_its_split_points() -> None:

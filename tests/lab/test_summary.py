@@ -48,6 +48,17 @@ def test_a_sum_that_does_not_hold_is_named(make_run: MakeRun, listener: Listener
         count_frames(make_run(), listener, ATTACKS)
 
 
+def test_what_is_learnt_from_belongs_to_the_sum(make_run: MakeRun) -> None:
+    run = make_run(skip=tuple(("concretizer", n) for n in (3, 5, 9)))
+    learnt = {"concretizer": {3, 5, 7}}  # 7 was rebuilt too, later: it is not counted twice
+    found = count_frames(run, Listener(10, 0, lost={"concretizer": 1}, learnt=learnt), ATTACKS)
+    assert (found.inverted, found.learnt, found.dropped) == (7, 2, 1)
+    assert found.told()["learnt"] == 2 and "learnt" not in count_frames(make_run(), Listener(10, 0), ATTACKS).told()
+    line = r"captured = inverted \+ dropped \+ lost \+ learnt \(concretizer\) does not hold: 10 against 9"
+    with pytest.raises(RunError, match=line):
+        count_frames(run, Listener(10, 0, learnt=learnt), ATTACKS)
+
+
 def test_a_frame_without_an_end_is_lost_and_only_live_may_lose_it(make_run: MakeRun) -> None:
     run = make_run()
     sender, listener = Sender(sent=10, answered=9, failed=0, lost=1), Listener(10, 0)

@@ -1,0 +1,68 @@
+"""Pictures that leak: training views of a scene, as a file that an attack is granted."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from lab.runfolder import write_whole
+from victims.radiance.victim import scene
+from wire.errors import InputError
+from wire.payload import Meta
+from wire.seeds import generator
+
+
+@dataclass(frozen=True)
+class Off:
+    """How far the poses of a leak are off: turned by ``degrees``, and shifted, in the unit of what travels."""
+
+    degrees: float = 0.0
+    shift: float = 0.0
+
+
+EXACT: Final = Off()
+
+
+def write_leak(path: Path, source: str, settings: Mapping[str, Meta], count: int, off: Off = EXACT) -> list[str]:
+    """Write ``count`` training views of a scene, evenly spaced, and return their names.
+
+    The file (npz) holds ``images`` uint8 (N, H, W, 3), ``poses`` float32 (N, 3, 4) in the unit of what travels, and
+    ``focal``, ``centre`` float64 (2,) in pixels. The pose of a training view was sent often, and the view is never
+    scored. InputError where the scene has fewer, or cameras of several kinds.
+    """
+    found = scene(source, settings)
+    there = found.training
+    if not 0 < count <= len(there):
+        raise InputError(f"{count} leaked pictures of {found.name}; accepted: 1 to {len(there)}, which it trains with")
+    chosen = [there[(2 * number + 1) * len(there) // (2 * count)] for number in range(count)]
+    kinds = {(p.camera.size, p.camera.focal, p.camera.centre) for p in chosen}
+    if len(kinds) > 1:
+        raise InputError(f"the leaked pictures of {found.name} have {len(kinds)} kinds of camera; accepted: one")
+    camera = chosen[0].camera
+    seed = settings.get("seed", 0)
+    rng = generator(seed if isinstance(seed, int) else 0, "leak")
+    poses = [disturbed(picture.camera.moved(found.middle, found.half).pose, off, rng) for picture in chosen]
+    held = io.BytesIO()
+    np.savez(
+        held,
+        images=np.stack([picture.image for picture in chosen]),
+        poses=np.stack(poses).astype(np.float32),
+        focal=np.array(camera.focal, np.float64),
+        centre=np.array(camera.centre, np.float64),
+    )
+    write_whole(path, held.getvalue())
+    return [picture.name for picture in chosen]
+
+
+def disturbed(pose: NDArray[np.float64], off: Off, rng: np.random.Generator) -> NDArray[np.float64]:
+    """A pose (3, 4) off by exactly so much, in directions that ``rng`` draws."""
+    axis, way = (vector / np.linalg.norm(vector) for vector in rng.standard_normal((2, 3)))
+    turned = Rotation.from_rotvec(axis * np.deg2rad(off.degrees)).as_matrix() @ pose[:, :3]
+    return np.column_stack([turned, pose[:, 3] + off.shift * way])

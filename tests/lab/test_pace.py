@@ -1,0 +1,78 @@
+"""When the edge is held back, and that a ring which fills between two looks is emptied before it overflows."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from lab.pace import HIGH, LOW, Pace, filled, held
+from wire.errors import RunError
+
+
+def link(depth: int, capacity: int = 100) -> dict[str, Any]:
+    return {"mirror": {"spool": {"depth_bytes": depth, "capacity_bytes": capacity}}}
+
+
+def test_the_fuller_ring_counts() -> None:
+    assert filled({}, {}) == filled({"mirror": None}, {"sessions": 1}) == 0.0
+    assert filled(link(30), {"copies": {"waiting_bytes": 10, "capacity_bytes": 20}}) == 0.5
+    assert filled(link(30), {"copies": {"waiting_bytes": 1, "capacity_bytes": 20}}) == 0.3
+
+
+def test_between_both_marks_it_stays_as_it_was() -> None:
+    middle = (LOW + HIGH) / 2
+    assert [held(share, False) for share in (0.0, middle, HIGH + 0.01)] == [False, False, True]
+    assert [held(share, True) for share in (HIGH + 0.01, middle, LOW)] == [True, True, False]
+
+
+class Toy:
+    """A role whose state is set by hand."""
+
+    def __init__(self) -> None:
+        self.pid, self.told, self.asked, self.down = 1, dict[str, Any](), list[bool](), False
+
+    def state(self) -> dict[str, Any]:
+        return self.told
+
+    def settings(self, paused: bool) -> None:
+        if self.down:
+            raise RunError("down")
+        self.asked.append(paused)
+
+
+def until(true: Any) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def roles() -> Any:
+    edge, before, cloud = Toy(), Toy(), Toy()
+    pace = Pace(edge, before, cloud)  # type: ignore[arg-type]
+    pace.start()
+    yield edge, before, pace
+    pace.stop()
+
+
+def test_an_edge_is_held_until_the_ring_is_empty(roles: Any) -> None:
+    edge, before, pace = roles
+    before.told = link(60)
+    until(lambda: edge.asked == [True])
+    before.told = link(0)
+    until(lambda: edge.asked == [True, False])
+    assert pace.holds == 1
+
+
+def test_one_that_is_down_or_starts_again_is_told_when_it_can_hear(roles: Any) -> None:
+    edge, before, _ = roles
+    edge.down = True
+    before.told = link(60)
+    time.sleep(0.3)  # several looks
+    edge.down = False
+    until(lambda: edge.asked == [True])
+    edge.pid = 2  # a new life, which knows of no pause
+    until(lambda: edge.asked == [True, True])
