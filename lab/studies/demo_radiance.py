@@ -19,7 +19,7 @@ from lab.tables import Sheet
 from victims.base import Progress
 
 ROWS: Final = ("surrogate-solved", "surrogate", "gradient-norms", UNTRAINED)
-AMOUNT: Final = Amount({"steps": 1000, "rays": 320, "samples": 32}, 64, 1, 5, 0.25)
+AMOUNT: Final = Amount({"steps": 600, "rays": 320, "samples": 32}, 64, 1, 5, 0.25)
 
 KNOBS: Final[Mapping[str, str]] = {"gradient-norm-noise": "c", "label-noise": "std"}
 """Defense -> the setting that ``--strength`` turns."""
@@ -32,7 +32,7 @@ LIVE: Final[Mapping[str, Any]] = {
 
 
 class DemoRadiance:
-    """A room, 1,000 steps, one seed: pictures, not proof."""
+    """A room, 600 steps, one seed: pictures, not proof."""
 
     name = "demo-radiance"
     summary = (
