@@ -116,6 +116,9 @@ def install(
     sys.dont_write_bytecode = True
     if writes:
         os.environ["TMPDIR"] = str(writes[0])
+    else:
+        # torch's optimisers import its compiler, which asks for a folder of its own at once: here it never writes there
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = sys.prefix
 
     offered = landlock.support()
     if offered.abi:

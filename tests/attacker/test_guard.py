@@ -387,3 +387,22 @@ def test_grants_that_open_more_than_they_name_are_refused(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"write grant .*file is a file"):
         guard.install([], [tmp_path / "file"])
+
+
+@pytest.mark.parametrize("writes", ["[own]", "[]"])  # a listener with a folder, and a worker without any
+def test_an_attack_may_descend_wherever_it_may_write(run_folder: Path, writes: str) -> None:
+    body = f"""
+    guard.install([], {writes}, connect=[])
+    import torch
+
+    def descend():
+        start = torch.ones(1, requires_grad=True)
+        adam = torch.optim.Adam([start], lr=0.5)
+        start.square().sum().backward()
+        adam.step()
+        return round(float(start), 3)
+
+    attempt("descend", descend)
+    print(json.dumps(out))
+    """
+    assert finish(start(run_folder, body)) == {"descend": "0.5"}
