@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.metrics.base import Answer, Arrays, Metric, Scored
-from lab.metrics.pictures import CAP_DB, SIGMA, WINDOW, psnr, ssim
+from lab.metrics.pictures import CAP_DB, SSIM, psnr, ssim
 from lab.metrics.statistics import Summary, summarize
 from victims.base import Sample
 from victims.radiance.settings import training, whole
@@ -45,16 +45,6 @@ PSNR = Metric(
     f"10 log10(255^2 / mean squared error) over 8-bit RGB against the photograph; equal pictures count {CAP_DB:g} dB.",
     "S2NeRF, whose reference under attack is a render and not the photograph",
     "PSNR",
-)
-SSIM = Metric(
-    "ssim",
-    "",
-    "higher",
-    f"Structural similarity: Gaussian window of deviation {SIGMA:g} ({WINDOW}x{WINDOW}), range 1, K 0.01 and 0.03, "
-    f"population covariance, mean over colour channels; none for pictures below {WINDOW} pixels.",
-    "Wang et al. 2004",
-    "SSIM",
-    (0, 1),
 )
 CORRELATION = Metric(
     "luminance_correlation",

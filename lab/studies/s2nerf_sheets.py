@@ -10,6 +10,7 @@ import numpy as np
 from attacker.registry import attack as registered
 from lab.contact import Picture, Row, contact_sheet
 from lab.metrics.base import Metric
+from lab.metrics.pictures import SSIM
 from lab.metrics.radiance import (
     CORRELATION,
     DEPTH_ERROR,
@@ -17,7 +18,6 @@ from lab.metrics.radiance import (
     GAIN,
     PSNR,
     PSNR_AFFINE,
-    SSIM,
     SSIM_AFFINE,
     VICTIM_PSNR,
     VICTIM_SSIM,
