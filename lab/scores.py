@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from lab.metrics.base import ORACLE, Arrays, Enrolling, Scorer
+from lab.metrics.base import ORACLE, Arrays, Enrolling, Gathering, Scorer
 from lab.recorded import Segment, Truths, reconstructions, segments, truths
 from lab.runfolder import RunFolder, write_whole
 from victims.base import Progress, Sample, silent
@@ -122,12 +122,16 @@ def score_run(run: RunFolder, scorer: Scorer, seed: int, progress: Progress = si
             writer.writerows(row.cells() for row in rows)
             file.flush()
 
+        if isinstance(scorer, Gathering):
+            scorer.gather(best for _, truth in truths(run.edge) if (best := scorer.oracle(truth)) is not None)
         for count, (frame, truth) in enumerate(truths(run.edge), 1):
             if (frame, ORACLE) not in done and (best := scorer.oracle(truth)) is not None:
                 add(frame, ORACLE, truth, best)
             progress(count, total, ORACLE)
         for attack in dict.fromkeys(r.attack for r in reconstructions(run.reconstructions)):
             by_frame = Truths(run.edge)
+            if isinstance(scorer, Gathering):
+                scorer.gather(r.arrays for r in reconstructions(run.reconstructions, attack))
             for count, rebuilt in enumerate(reconstructions(run.reconstructions, attack), 1):
                 found += 1
                 progress(min(count, total), total, attack)

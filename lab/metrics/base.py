@@ -110,6 +110,13 @@ class Enrolling(Protocol):
     def enroll(self, truths: Iterable[Sample]) -> None: ...
 
 
+@runtime_checkable
+class Gathering(Protocol):
+    """A scorer that wants to see all reconstructions of an attack before it scores the first (to weigh one in all)."""
+
+    def gather(self, reconstructions: Iterable[Arrays]) -> None: ...
+
+
 Factory = Callable[[Mapping[str, Meta]], Scorer]
 
 SCORERS: dict[str, str] = {

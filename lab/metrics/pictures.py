@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from lab.metrics import classification
 from lab.metrics.base import Answer, Arrays, Metric, Scored
+from lab.metrics.inception import InceptionScore
 from lab.metrics.perceptual import PerceptualDistance
 from lab.metrics.recognition import COMPARED_SIDE, Candidates, Classifier
 from lab.metrics.statistics import Summary
@@ -98,10 +99,21 @@ LPIPS = Metric(
     "Zhang et al. 2018",
     "LPIPS",
 )
+INCEPTION = Metric(
+    "inception",
+    "nat",
+    "higher",
+    "What the picture adds to the logarithm of the inception score of all pictures of its attack: how far its "
+    "classes lie from theirs, KL(p(class | picture), mean). exp of the mean is the score, over the set undivided; "
+    "one of a few hundred pictures or less comes out too low.",
+    "Salimans et al. 2016, over TensorFlow's Inception of 2015, given as a file",
+    "ln inception score",
+)
 
 
 class PictureScorer:
-    """The image modality's metrics. classifier: the victim, where it is known; perceptual: LPIPS, where it was given.
+    """The image modality's metrics. classifier: the victim, where it is known. perceptual, inception: LPIPS and the
+    inception score, where their networks were given.
 
     prior: folder of the autoencoder whose round trip is the oracle; None: there is none.
     """
@@ -116,8 +128,10 @@ class PictureScorer:
         classifier: Classifier | None = None,
         perceptual: PerceptualDistance | None = None,
         prior: Path | None = None,
+        inception: InceptionScore | None = None,
     ) -> None:
         self._classifier, self._perceptual, self._prior = classifier, perceptual, prior
+        self._inception = inception
         self._candidates = Candidates()
         self.metrics: Sequence[Metric] = (
             PSNR,
@@ -125,6 +139,7 @@ class PictureScorer:
             REID,
             *([TOP1] if classifier else []),
             *([LPIPS] if perceptual else []),
+            *([INCEPTION] if inception else []),
             PSNR_PRINTED,
         )
         self.key: Sequence[str] = tuple(m.name for m in self.metrics if m is not PSNR_PRINTED)
@@ -133,6 +148,11 @@ class PictureScorer:
         """The run's pictures, among which a reconstruction is to find its own; before that ``reid`` has no value."""
         for truth in truths:
             self._candidates.add(_picture(truth.arrays, "truth"))
+
+    def gather(self, reconstructions: Iterable[Arrays]) -> None:
+        """An attack's pictures, of whose inception score each is given its share; before that it has no value."""
+        if self._inception:
+            self._inception.gather(_picture(arrays, "reconstruction") for arrays in reconstructions)
 
     def score(self, truth: Sample, reconstruction: Arrays, rng: np.random.Generator) -> Scored:
         """``reconstruction``: ``image`` uint8 (H, W, 3), or float in 0..1."""
@@ -148,6 +168,8 @@ class PictureScorer:
             values["top1"] = self._classifier.agrees(true, rebuilt)
         if self._perceptual:
             values["lpips"] = self._perceptual(true, rebuilt)
+        if self._inception:
+            values["inception"] = self._inception(rebuilt)
         return Scored(values)
 
     def oracle(self, truth: Sample) -> Arrays | None:
@@ -208,16 +230,18 @@ def scorer(settings: Mapping[str, Meta]) -> PictureScorer:
 
     settings: those of the victim, and ``victim`` (its name; without it the metric ``top1`` is absent), ``lpips`` and
     ``lpips_linear`` (files: an ImageNet network with torchvision's names, and the metric's linear weights; without
-    them ``lpips`` is absent) and ``oracle_prior`` (a prior's folder, or that of an autoencoder alone; without it there
-    is no oracle).
+    them ``lpips`` is absent), ``inception`` (the inception score's network; likewise) and ``oracle_prior`` (a prior's
+    folder, or that of an autoencoder alone; without it there is no oracle).
     """
     name, backbone, linear, prior = (settings.get(k) for k in ("victim", "lpips", "lpips_linear", "oracle_prior"))
+    inception = settings.get("inception")
     if bool(backbone) != bool(linear):
         raise InputError("lpips: the network (lpips) and its linear weights (lpips_linear) are given together")
     return PictureScorer(
         Classifier.of(str(name), settings) if name else None,
         PerceptualDistance(Path(str(backbone)), Path(str(linear))) if backbone else None,
         Path(str(prior)) if prior else None,
+        InceptionScore(Path(str(inception))) if inception else None,
     )
 
 

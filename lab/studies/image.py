@@ -68,8 +68,11 @@ PROFILES: Final[Mapping[str, Amount]] = {
     "paper": Amount(100, {"direct": 1500, "decoder": 1500, "diffusion": 1500}, 0, steps=20),
 }
 
+NETWORKS: Final = ("lpips", "lpips_linear", "inception")
+"""Files that metrics need and nobody ships."""
+
 OPTIONS: Final = (
-    "victim", "weights", "set", "prior", "auxiliary", "attacks", "iterations", "polish", "lpips", "lpips_linear",
+    "victim", "weights", "set", "prior", "auxiliary", "attacks", "iterations", "polish", *NETWORKS,
 )  # fmt: skip
 """Beside them ``ATTACK.SETTING``, for a setting of one attack."""
 
@@ -98,7 +101,7 @@ class Plan:
     @property
     def measure(self) -> dict[str, Meta]:
         """What the scorer gets beside the victim's settings."""
-        found: dict[str, Meta] = {k: str(self.options[k]) for k in ("lpips", "lpips_linear") if k in self.options}
+        found: dict[str, Meta] = {key: str(self.options[key]) for key in NETWORKS if key in self.options}
         return found | ({"oracle_prior": str(self.prior)} if self.prior else {})
 
 
@@ -113,6 +116,9 @@ def plan(settings: Settings, further: Sequence[str] = (), attacks: Sequence[str]
     for key in options:
         if key not in known and key.partition(".")[0] not in (*ROWS, *attacks):
             raise InputError(f"--set {key}: no option of this study; there are: {', '.join(known)}, ATTACK.SETTING")
+    for key in NETWORKS:
+        if key in options and not Path(str(options[key])).is_file():
+            raise InputError(f"--set {key}={options[key]}: there is no such file")
     found = victim(str(options.get("victim", VICTIM)))
     if not isinstance(found, ImageVictim):
         raise InputError(f"victim {found.name}: looks at no pictures; accepted: victims of the image modality")

@@ -148,6 +148,7 @@ def test_what_cannot_run_is_left_out_and_named(data: Path, prior: Path) -> None:
         ({"weights": "shipped", "victim": "resnet50"}, "ships no weights"),
         ({"prior": "/nowhere"}, "no prior; accepted: a folder"),
         ({"auxiliary": "/nowhere"}, "no such file or folder"),
+        ({"inception": "/nowhere.pt"}, "inception=/nowhere.pt: there is no such file"),
     ],
 )
 def test_a_wrong_setting_is_one_line(data: Path, options: dict[str, object], said: str) -> None:
