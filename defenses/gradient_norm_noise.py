@@ -34,9 +34,10 @@ class GradientNormNoise:
     r is what is left of the noise at the end of the training, not a factor a step. Where T is not known there is no
     decay. The edge's own layers learn from clean gradients; only what leaves is noised.
 
-    Settings: ``c`` 0..1e6 (1.2; 0 lets the very payloads pass) and ``r`` 1e-12..1 (1e-4). ``scope``: ``step`` (default;
-    the maximum is over all parts of the step, which are held until all are known) or ``chunk`` (ours: over each part by
-    itself, which needs to hold one part only, and noises parts that see little of a surface less).
+    Settings: ``c``, or ``strength``, 0..1e6 (1.2; 0 lets the very payloads pass) and ``r`` 1e-12..1 (1e-4).
+    ``scope``: ``step`` (default; the maximum is over all parts of the step, which are held until all are known) or
+    ``chunk`` (ours: over each part by itself, which needs to hold one part only, and noises parts that see little of a
+    surface less).
     ``clip`` (default false): every entry is first clamped to +- the step's median row norm, and the norms are then
     taken of what is left. ``mode``, of the published code:
 
@@ -57,7 +58,7 @@ class GradientNormNoise:
     def __init__(self, settings: Mapping[str, Meta], calibration: Calibration | None = None) -> None:
         """Raises InputError for a setting that is unknown or out of range."""
         read = Settings(self.name, settings)
-        self.c = read.number("c", DEFAULT_C, 0.0, 1e6)
+        self.c = read.knob("c", DEFAULT_C, 0.0, 1e6)
         self.r = read.number("r", DEFAULT_R, 1e-12, 1.0)
         self._whole_step = read.word("scope", "step", ("step", "chunk")) == "step"
         self._mode = read.word("mode", "random", ("random", "partial", "mix"))

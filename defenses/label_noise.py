@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class LabelNoise:
     """N(0, std^2) on every colour of a training step, drawn anew each time a pixel is chosen.
 
-    Settings: ``std`` 0..1000 (8, as the published command of S2NeRF, where colours lie in 0..1; 0 changes nothing).
-    Noisy colours are not clamped. Payloads pass as they are: the noise is in the gradients, and in the field itself. No
-    guarantee.
+    Settings: ``std``, or ``strength``, 0..1000 (8, as the published command of S2NeRF, where colours lie in 0..1; 0
+    changes nothing). Noisy colours are not clamped. Payloads pass as they are: the noise is in the gradients, and in
+    the field itself. No guarantee.
     """
 
     name = "label-noise"
@@ -30,7 +30,7 @@ class LabelNoise:
     def __init__(self, settings: Mapping[str, Meta], calibration: Calibration | None = None) -> None:
         """Raises InputError for a setting that is unknown or out of range."""
         read = Settings(self.name, settings)
-        self.std = read.number("std", 8.0, 0.0, 1000.0)
+        self.std = read.knob("std", 8.0, 0.0, 1000.0)
         read.done()
 
     def calibrate(self, clean: Iterable[Payload]) -> Calibration:

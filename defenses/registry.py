@@ -16,6 +16,7 @@ from defenses.label_noise import LabelNoise
 from defenses.laplace import Laplace
 from defenses.none import NoDefense
 from defenses.quantise import Quantise
+from defenses.settings import STRENGTH
 from wire.errors import InputError
 from wire.payload import Meta
 
@@ -58,14 +59,13 @@ def build(name: str, settings: Mapping[str, Meta] | None = None, calibration: Ca
     return factory(settings or {}, calibration)
 
 
-def turned_by_strength() -> list[str]:
-    """``none``, and every defense whose setting ``strength`` is one knob from nothing to more."""
-    return [name for name in names() if name == NoDefense.name or _takes_strength(name)]
+def turned_by_strength(role: str) -> list[str]:
+    """``none``, and every defense of this role of payloads whose ``strength`` is a knob from nothing to more."""
+    return [name for name in names() if name == NoDefense.name or _takes_strength(name, role)]
 
 
-def _takes_strength(name: str) -> bool:
+def _takes_strength(name: str, role: str) -> bool:
     try:
-        build(name, {"strength": 1.0})
+        return role in build(name, {STRENGTH: 1.0}).roles
     except InputError:
         return False
-    return True

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from wire.errors import InputError
 from wire.payload import Meta
+
+STRENGTH: Final = "strength"
+"""The setting by which a page turns any defense from nothing to more."""
 
 
 class Settings:
@@ -25,6 +29,14 @@ class Settings:
                 f"defense {self._defense}: {name} is {value!r}; accepted: a number from {low:g} to {high:g}"
             )
         return float(value)
+
+    def knob(self, name: str, default: float, low: float, high: float) -> float:
+        """The same, of the setting that pages turn: it may also be given as ``strength``. Raises InputError."""
+        if self.given(name, STRENGTH) == [STRENGTH]:
+            self._asked.append(name)
+            return self.number(STRENGTH, default, low, high)
+        self._asked.append(STRENGTH)
+        return self.number(name, default, low, high)
 
     def whole(self, name: str, default: int, low: int, high: int) -> int:
         """A whole number from ``low`` to ``high``, both included. Raises InputError."""

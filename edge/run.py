@@ -53,7 +53,7 @@ class Edge:
         steps, every = cut.train_steps, config.checkpoint_every
         self._rollbacks = Rollbacks(config.folder, every, steps) if steps is not None else None
         self._session = self._make(cut, config.session)
-        self._turned = turned_by_strength()
+        self._turned = turned_by_strength("gradients" if steps is not None else "features")
         self._segments = Segments(config.folder, config.defense)
         self._segment, self._choice = self._segments.last
         self._defense = self._session.defense(self._choice)

@@ -21,10 +21,6 @@ from victims.base import Progress
 ROWS: Final = ("surrogate-solved", "surrogate", "gradient-norms", UNTRAINED)
 AMOUNT: Final = Amount({"steps": 600, "rays": 320, "samples": 32}, 64, 1, 5, 0.25)
 
-KNOBS: Final[Mapping[str, str]] = {"gradient-norm-noise": "c", "label-noise": "std"}
-"""Defense -> the setting that ``--strength`` turns."""
-
-
 LIVE: Final[Mapping[str, Any]] = {
     "steps": 100_000, "rays": 384, "samples": 24, "pictures": 0, "curve_every": 16, "curve_views": 1, "rate_hz": 8.0,
 }  # fmt: skip
@@ -50,9 +46,7 @@ class DemoRadiance:
             replace(settings, options={"seeds": 1, **own}), ROWS, most=dict.fromkeys(("quick", "cpu", "paper"), AMOUNT)
         )
         defense = str(settings.options.get("defense", "none"))
-        given: dict[str, Any] = {}
-        if "strength" in settings.options:
-            given[KNOBS.get(defense, "strength")] = float(settings.options["strength"])
+        given = {key: float(value) for key, value in settings.options.items() if key == "strength"}
         build(defense, given)  # a wrong name or strength is answered before anything starts
         place, split = asked.places[0], settings.splits[0] if settings.splits else SPLIT
         attacks = choices(asked, place, STRONGER)

@@ -168,7 +168,7 @@ def test_the_contract_holds_where_embeddings_are_needed() -> None:
         ({"mode": "some"}, "mode is 'some'; accepted: random, partial, mix"),
         ({"partial_scale": 10}, "partial_scale is 10; accepted: a whole number from 100 to 10000000"),
         ({"probability": 2}, "probability is 2; accepted: a number from 0 to 1"),
-        ({"strength": 1}, "setting 'strength' is unknown; accepted: c, r, scope, mode, partial_scale, probability"),
+        ({"sigma": 1}, "setting 'sigma' is unknown; accepted: strength, c, r, scope, mode, partial_scale"),
     ],
 )
 def test_settings_are_refused_in_one_line(settings: dict[str, Any], said: str) -> None:

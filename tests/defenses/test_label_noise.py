@@ -48,5 +48,5 @@ def test_a_picture_to_be_rendered_has_no_colours_to_noise() -> None:
 def test_settings_are_refused_in_one_line() -> None:
     with pytest.raises(InputError, match=r"^defense label-noise: std is -1; accepted: a number from 0 to 1000$"):
         LabelNoise({"std": -1})
-    with pytest.raises(InputError, match=r"^defense label-noise: setting 'sigma' is unknown; accepted: std$"):
+    with pytest.raises(InputError, match=r"^defense label-noise: setting 'sigma' is unknown; accepted: strength, std$"):
         LabelNoise({"sigma": 1})

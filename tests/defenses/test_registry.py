@@ -77,7 +77,19 @@ def test_a_plug_in_joins_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_defenses_that_one_knob_turns() -> None:
-    turned = registry.turned_by_strength()
+    turned = registry.turned_by_strength("features")
     assert turned == ["none", "feature_centric", "distributed", "gaussian", "laplace"]
     for name in turned[1:]:
         registry.build(name, {"strength": 0.0})
+    assert registry.turned_by_strength("gradients") == ["none", "gradient-norm-noise"]
+
+
+@pytest.mark.parametrize(("name", "own"), [("gradient-norm-noise", "c"), ("label-noise", "std")])
+def test_strength_is_another_name_of_a_knob(name: str, own: str) -> None:
+    assert (
+        getattr(registry.build(name, {"strength": 2.5}), own) == 2.5 == getattr(registry.build(name, {own: 2.5}), own)
+    )
+    with pytest.raises(InputError, match=f"{own} and strength are given together"):
+        registry.build(name, {"strength": 1, own: 1})
+    with pytest.raises(InputError, match="strength is -1; accepted: a number from 0"):
+        registry.build(name, {"strength": -1})

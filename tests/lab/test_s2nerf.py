@@ -122,8 +122,8 @@ def test_the_demo_turns_one_knob_of_the_defense_that_is_named() -> None:
         return stream.defense, dict(stream.defense_settings)
 
     assert defended() == ("none", {})
-    assert defended(defense="gradient-norm-noise", strength=9.6) == ("gradient-norm-noise", {"c": 9.6})
-    assert defended(defense="label-noise", strength=2) == ("label-noise", {"std": 2.0})
+    assert defended(defense="gradient-norm-noise", strength=9.6) == ("gradient-norm-noise", {"strength": 9.6})
+    assert defended(defense="label-noise", strength=2) == ("label-noise", {"strength": 2.0})
     assert defended(defense="gradient-clip") == ("gradient-clip", {})
     with pytest.raises(InputError, match="defense 'magic' does not exist"):
         defended(defense="magic")

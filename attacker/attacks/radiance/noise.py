@@ -49,7 +49,7 @@ def noise_model(card: DefenseCard | None, steps: int, attack: str) -> NoiseModel
         raise InputError(
             f"attack {attack}: weighting sigma needs to know the defense gradient-norm-noise; the card names {found}"
         )
-    c, r = (card.settings.get(key, default) for key, default in (("c", 1.2), ("r", 1e-4)))
+    c, r = card.settings.get("c", card.settings.get("strength", 1.2)), card.settings.get("r", 1e-4)
     if not all(isinstance(v, int | float) and not isinstance(v, bool) and v > 0 for v in (c, r)):
         raise InputError(f"attack {attack}: the card's gradient-norm-noise has c {c!r} and r {r!r}; accepted: above 0")
     return NoiseModel(float(c), float(r), steps)  # type: ignore[arg-type]

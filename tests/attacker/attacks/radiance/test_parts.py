@@ -93,6 +93,7 @@ def test_the_noise_that_a_listener_reckons_with() -> None:
     assert model.variance(torch.zeros(2, 2, 4), 0) > 0
     card = DefenseCard("gradient-norm-noise", {"c": 2, "r": 0.5})
     assert noise_model(card, 7, "surrogate") == NoiseModel(2.0, 0.5, 7)
+    assert noise_model(DefenseCard("gradient-norm-noise", {"strength": 3}), 7, "surrogate").c == 3
     assert noise_model(DefenseCard("gradient-norm-noise", {}), 7, "surrogate") == NoiseModel(1.2, 1e-4, 7)
     with pytest.raises(InputError, match=r"^attack surrogate: weighting sigma needs .*; the card names none$"):
         noise_model(None, 7, "surrogate")
