@@ -39,7 +39,9 @@ from attacker.registry import attack
 from lab import bench_memory
 from lab.bench import Bench, Comparison, Measure, check_rounds, ratio, rounds_of
 from lab.bench_attack import sent
-from lab.studies.image import PRIOR, stage_ends, whole
+from lab.studies.image import stage_ends
+from lab.studies.image_files import PRIOR
+from lab.studies.options import whole
 from victims.base import Progress, Sample, weights_folder
 from victims.image.split import Split
 from victims.image.victim import ImageVictim

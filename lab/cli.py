@@ -11,6 +11,27 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lab.cli_options import (
+    Data,
+    Device,
+    Frames,
+    Link,
+    Profile,
+    Record,
+    RecordGb,
+    Redis,
+    Resume,
+    Seed,
+    Set,
+    Split,
+    Tls,
+    Victim,
+    Workers,
+    device_of,
+    pairs_of,
+    redis_of,
+    settings_of,
+)
 from wire.errors import EavesplitError, InputError
 
 app = typer.Typer(
@@ -35,24 +56,6 @@ DEMOS = ("lidar", "image", "radiance")
 
 STOPPED = 130
 """Exit code after Ctrl-C."""
-
-Data = Annotated[
-    list[Path] | None, typer.Option("--data", help="A folder of your data (repeatable). Default: procedural.")
-]
-Frames = Annotated[int, typer.Option(min=0, help="At most so many frames a cell; 0: the study's own number.")]
-Seed = Annotated[int, typer.Option(min=0, help="One seed for everything: same command, same seed, same bytes.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda: where attacks compute.")]
-Profile = Annotated[str, typer.Option(help="quick (minutes, 2 cores), cpu (hours) or paper (GPU).")]
-Resume = Annotated[Path | None, typer.Option(help="Go on with this run folder; finished frames are not repeated.")]
-Victim = Annotated[str, typer.Option("--victim", help="The network to attack, where a study takes one.")]
-Split = Annotated[list[str] | None, typer.Option("--split", help="Only this split point (repeatable).")]
-Record = Annotated[str, typer.Option(help="What is kept: full, first (20 frames), features, heads, none; or auto.")]
-RecordGb = Annotated[float, typer.Option("--record-gb", min=0.01, help="Bound on what is kept; the oldest goes first.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="A study's own setting, KEY=VALUE (repeatable).")]
-Link = Annotated[str, typer.Option("--link", help="lan, wifi, 5g, lte, satellite, or rate_mbps=8,delay_ms=20.")]
-Redis = Annotated[str, typer.Option("--redis", help="URL of a Redis server: worker processes invert through it.")]
-Workers = Annotated[int, typer.Option("--workers", min=0, max=64, help="How many invert. Default: the study's number.")]
-Tls = Annotated[bool, typer.Option("--tls", help="Encrypt edge to cloud: a wire listener sees sizes and times only.")]
 
 
 @app.command()
@@ -94,12 +97,12 @@ def demo(
             raise InputError("--resume and --live exclude each other: a live stream has no end to reach")
         if modality != "radiance":  # which begins without a defense
             options = {"strength": 0.0, **options}
-        settings = _settings(
+        settings = settings_of(
             "quick", data, frames, seed, split, device, "auto", 2.0, tls, options, link, redis, workers
         )
         _live(f"demo-{modality}", settings, port, screenshot)
         return
-    settings = _settings("quick", data, frames, seed, split, device, "auto", 2.0, tls, options, link, redis, workers)
+    settings = settings_of("quick", data, frames, seed, split, device, "auto", 2.0, tls, options, link, redis, workers)
     _execute(f"demo-{modality}", resume, settings)
 
 
@@ -128,12 +131,12 @@ def run(
     """
     from lab.studies.registry import study as find
 
-    options = _pairs(setting)
+    options = pairs_of(setting)
     if victim:
         if not getattr(find(study), "takes_victim", False):
             raise InputError(f"--victim {victim}: {study} has a victim of its own")
         options["victim"] = victim
-    settings = _settings(
+    settings = settings_of(
         profile, data, frames, seed, split, device, record, record_gb, tls, options, link, redis, workers
     )
     _execute(study, resume, settings)
@@ -163,7 +166,7 @@ def sweep(
     from lab.progress import bar
     from lab.sweep import sweep as start
 
-    settings = _settings(profile, data, frames, seed, split, device, record, record_gb, tls, _pairs(setting), link)
+    settings = settings_of(profile, data, frames, seed, split, device, record, record_gb, tls, pairs_of(setting), link)
     with bar() as progress:
         swept = start(study, settings, over or [], ROOT, resume, progress)
     for line in swept.lines:
@@ -188,7 +191,7 @@ def train(
     from lab.training import train as start
 
     with bar() as progress:
-        made = start(what, split, work, seed, _pairs(setting), progress)
+        made = start(what, split, work, seed, pairs_of(setting), progress)
     out.print(str(made), soft_wrap=True)
 
 
@@ -208,7 +211,7 @@ def attack(
     from lab.replay import replay
 
     with bar() as progress:
-        made = replay(capture, name or [], to or ROOT, seed, _device(device), progress)
+        made = replay(capture, name or [], to or ROOT, seed, device_of(device), progress)
     out.print(str(made), soft_wrap=True)
 
 
@@ -332,7 +335,7 @@ def bench(
         elif what == "queue":
             from lab.bench_queue import bench_queue
 
-            found = bench_queue(rounds, progress, workers=workers, redis=_redis(redis))
+            found = bench_queue(rounds, progress, workers=workers, redis=redis_of(redis))
         elif what == "page":
             from lab.bench_page import bench_page
 
@@ -344,7 +347,7 @@ def bench(
         elif victim and victim != "second":
             from lab.bench_image import asked
 
-            found = asked(victim, rounds, progress, split or (), _pairs(setting))
+            found = asked(victim, rounds, progress, split or (), pairs_of(setting))
         else:
             if setting:
                 raise InputError("bench attack --set: nothing to set of second; accepted with --victim of pictures")
@@ -371,91 +374,6 @@ def serve(
     if role not in modules:
         raise InputError(f"role {role!r} does not exist; there are: {', '.join(modules)}")
     os.execv(sys.executable, [sys.executable, "-m", modules[role], "--config", str(config)])
-
-
-def _settings(
-    profile: str,
-    data: list[Path] | None,
-    frames: int,
-    seed: int,
-    split: list[str] | None,
-    device: str,
-    record: str,
-    record_gb: float,
-    tls: bool,
-    options: dict[str, Any],
-    link: str = "",
-    redis: str = "",
-    workers: int = 0,
-) -> Any:
-    from lab.studies.base import Settings
-    from lab.studies.links import parse_link
-
-    for value, accepted, flag in (
-        (profile, ("quick", "cpu", "paper"), "--profile"),
-        (record, ("auto", "full", "first", "features", "heads", "none"), "--record"),
-    ):
-        if value not in accepted:
-            raise InputError(f"{flag} {value!r}; accepted: {', '.join(accepted)}")
-    for folder in data or []:
-        if not folder.is_dir():
-            raise InputError(f"--data {folder}: no such folder")
-    return Settings(
-        profile=profile,  # type: ignore[arg-type]
-        data=tuple(data or ()),
-        frames=frames,
-        seed=seed,
-        device=_device(device),
-        splits=tuple(split or ()),
-        record=record,  # type: ignore[arg-type]
-        record_gb=record_gb,
-        tls=tls,
-        link=parse_link(link),
-        redis=_redis(redis),
-        workers=workers,
-        options=options,
-    )
-
-
-def _device(device: str) -> str:
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"--device {device!r}; accepted: auto, cpu, cuda")
-    if device == "cpu":
-        return "cpu"
-    import torch
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: torch finds no GPU here; accepted: cpu (see `eavesplit doctor`)")
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _redis(url: str) -> str:
-    """The URL as it may be written down; a password goes on in the environment of this command's processes."""
-    import os
-
-    from attacker.redis_address import URL_VARIABLE, parse
-
-    if not url:
-        return ""
-    address = parse(url, "--redis")
-    if address.password is not None:
-        os.environ[URL_VARIABLE] = url
-    return address.shown
-
-
-def _pairs(settings: list[str] | None) -> dict[str, Any]:
-    import tomllib
-
-    found: dict[str, Any] = {}
-    for item in settings or []:
-        key, equals, value = item.partition("=")
-        if not equals or not key:
-            raise InputError(f"--set {item!r}; accepted: KEY=VALUE")
-        try:
-            found[key] = tomllib.loads(f"v = {value}")["v"]
-        except tomllib.TOMLDecodeError:
-            found[key] = value  # a bare word is a text
-    return found
 
 
 def _execute(study: str, resume: Path | None, settings: Any) -> None:

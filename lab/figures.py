@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from lab.runfolder import RunFolder, write_whole
 from lab.studies.base import CellResult, restored
-from lab.studies.image import real_data
+from lab.studies.image_files import real_data
 from lab.studies.registry import study as find
 from lab.tables import Sheet
 from lab.telling import command, results_of

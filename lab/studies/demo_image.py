@@ -12,7 +12,7 @@ from lab.cell import run_cell
 from lab.runfolder import RunFolder
 from lab.stream import AttackChoice, StreamSettings
 from lab.studies.base import Cell, CellResult, Settings
-from lab.studies.image import PRIOR
+from lab.studies.image_files import PRIOR
 from lab.tables import Sheet
 from victims.base import Progress, weights_folder
 from wire.errors import InputError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,40 +13,23 @@ from attacker.knowledge import KnowledgeCard
 from attacker.registry import attack as registered
 from lab.stream import AttackChoice, StreamSettings
 from lab.studies.base import Cell, Settings
+from lab.studies.image_files import auxiliary_of, prior_of, set_of, source_of, weights_of
 from lab.studies.image_tuning import POLISHED, VARIANTS, WAVES, basis, depth_of, tuned
-from victims.base import Sample, weights_folder
-from victims.image import cifar
+from lab.studies.options import listed, whole
+from victims.base import Sample
 from victims.image.victim import ImageVictim
 from victims.registry import victim
 from wire.errors import InputError
 from wire.payload import Meta
 
 VICTIM: Final = "cifar-resnet20"
-PRIOR: Final = "cifar-prior"
-"""The shipped prior's folder in ``weights/``; it makes pictures of :data:`SMALL`."""
-
-SMALL: Final = (cifar.SIDE, cifar.SIDE)
 
 FLOORS: Final = ("mean-picture", "nearest-picture", "prior-sample")
 OPTIMISING: Final = ("direct", "decoder", "diffusion")
 ROWS: Final = (*FLOORS, "direct", WAVES, "decoder", "diffusion", POLISHED)
 """All of them, in the order of tables."""
 
-STREAMED: Final = ("lossless-test", "lossless")
-"""CIFAR-10's sets that may be streamed: no prior, no auxiliary set and no query set has seen them."""
-
 AUXILIARY_FRAMES: Final = 1000
-AUXILIARY: Final = "jpeg-train"
-
-PUBLISHED: Final = {
-    "cifar-resnet20": "weights/cifar10_resnet/resnet20-12fca82f.th",
-    "cifar-resnet56": "weights/cifar10_resnet/resnet56-4bfd9763.th",
-    "fastestdet": "weights/fastestdet/fastestdet_coco_280epoch.pth",
-    "espnet": "weights/espnet/encoder_p2_q8.pth",
-    "espnet-512": "weights/espnet/encoder_p2_q8.pth",
-    "espnet-full": "weights/espnet/decoder_p2_q8.pth",
-}
-"""Checkpoints in ``EAVESPLIT_DATA`` of victims that ship no weights."""
 
 
 @dataclass(frozen=True)
@@ -124,15 +106,15 @@ def plan(settings: Settings, further: Sequence[str] = (), attacks: Sequence[str]
         raise InputError(f"victim {found.name}: looks at no pictures; accepted: victims of the image modality")
     amount = _amount(settings)
     frames = settings.frames or amount.frames
-    source = _source(settings, found)
-    weights = _weights(options, found)
+    source = source_of(settings, found)
+    weights = weights_of(options, found)
     victim_settings: dict[str, Meta] = {
         "weights": str(options["weights"]) if options.get("weights") == "random" else str(weights),
-        "set": _set(options, frames),
+        "set": set_of(options, frames),
     }
     if victim_settings["weights"] == "random":
         victim_settings["seed"] = settings.seed
-    prior, auxiliary = _prior(options, found), _auxiliary(options, source, found)
+    prior, auxiliary = prior_of(options, found), auxiliary_of(options, source, found)
     wanted, absent = _wanted(options, prior, auxiliary, amount)
     return Plan(
         found, settings, amount, source, victim_settings, weights, prior, auxiliary, frames, wanted, options, absent
@@ -244,13 +226,6 @@ def keep_apart(cell: Cell) -> None:
                 )
 
 
-def real_data() -> Path | None:
-    """``EAVESPLIT_DATA``, or ``shared/data`` beside the project; None where neither is there."""
-    named = os.environ.get("EAVESPLIT_DATA")
-    folder = Path(named) if named else weights_folder().parent.parent / "shared" / "data"
-    return folder if folder.is_dir() else None
-
-
 def _amount(settings: Settings) -> Amount:
     amount, options = PROFILES[settings.profile], settings.options
     if "iterations" in options:
@@ -259,84 +234,6 @@ def _amount(settings: Settings) -> Amount:
     if "polish" in options:
         amount = replace(amount, polish=whole(options, "polish", least=0))
     return amount
-
-
-def whole(options: Mapping[str, Any], key: str, least: int = 1) -> int:
-    """A whole number among the options."""
-    value = options[key]
-    if type(value) is not int or value < least:
-        raise InputError(f"--set {key}={value}; accepted: a whole number from {least}")
-    return value
-
-
-def listed(value: Any, key: str) -> list[str]:
-    """``a,b,c`` among the options."""
-    found = [str(item).strip() for item in (value if isinstance(value, list) else str(value).split(","))]
-    if not found or not all(found):
-        raise InputError(f"--set {key}={value}: has an empty name; accepted: a,b,c")
-    return list(dict.fromkeys(found))
-
-
-def _source(settings: Settings, found: ImageVictim) -> Path:
-    if len(settings.data) > 1:
-        raise InputError("--data: given twice; accepted: one folder of pictures")
-    if settings.data:
-        return Path(settings.data[0])
-    data = real_data()
-    folder = data / "images" / ("cifar10" if found.size == SMALL else "photos") if data else None
-    if folder is None or not folder.is_dir():
-        raise InputError(f"{found.name} looks at real pictures; give --data FOLDER, or set EAVESPLIT_DATA")
-    return folder
-
-
-def _set(options: Mapping[str, Any], frames: int) -> str:
-    name = str(options.get("set", STREAMED[0] if frames <= 100 else STREAMED[1]))
-    if name not in STREAMED:
-        raise InputError(
-            f"--set set={name}: of CIFAR-10, {', '.join(STREAMED)} are accepted; priors and attacks learn from the rest"
-        )
-    return name
-
-
-def _weights(options: Mapping[str, Any], found: ImageVictim) -> Path | None:
-    named = str(options.get("weights", "shipped"))
-    if named == "random":
-        return None
-    if named != "shipped":
-        path = Path(named)
-        if not path.is_file():
-            raise InputError(f"--set weights={named}: no such file; accepted: a checkpoint, shipped or random")
-        return path
-    shipped, data = weights_folder() / f"{found.name}.safetensors", real_data()
-    published = data / PUBLISHED[found.name] if data and found.name in PUBLISHED else None
-    for checkpoint in (shipped, published):
-        if checkpoint is not None and checkpoint.is_file():
-            return checkpoint
-    raise InputError(f"{found.name} ships no weights; give --set weights=PATH, or weights=random")
-
-
-def _prior(options: Mapping[str, Any], found: ImageVictim) -> Path | None:
-    if "prior" not in options:
-        path = weights_folder() / PRIOR
-        return path if found.size == SMALL and path.is_dir() else None
-    path = Path(str(options["prior"]))
-    if not (path / "config.json").is_file() and not (path / "vae").is_dir():
-        raise InputError(
-            f"--set prior={path}: no prior; accepted: a folder in the diffusers layout, or one autoencoder's"
-        )
-    return path
-
-
-def _auxiliary(options: Mapping[str, Any], source: Path, found: ImageVictim) -> Path | None:
-    if "auxiliary" in options:
-        path = Path(str(options["auxiliary"]))
-        if not path.exists():
-            raise InputError(f"--set auxiliary={path}: no such file or folder of pictures")
-        return (cifar.find(path, AUXILIARY) or path) if path.is_dir() else path
-    data = real_data()
-    folders = [source, source.parent, *([data / "images"] if data and found.size == SMALL else [])]
-    found_there = (cifar.find(folder, AUXILIARY) for folder in folders if folder.is_dir())
-    return next((file for file in found_there if file is not None), None)
 
 
 def _wanted(

@@ -12,7 +12,7 @@ from attacker.knowledge import VANTAGES, VICTIMS, KnowledgeCard
 from attacker.registry import attack as registered
 from lab.stream import AttackChoice, StreamSettings
 from lab.studies.base import Cell, Settings
-from lab.studies.image import listed, whole
+from lab.studies.options import listed, whole
 from victims.radiance.networks import check_split
 from victims.radiance.pictures import pictures
 from victims.radiance.settings import Training, training

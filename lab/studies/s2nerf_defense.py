@@ -14,7 +14,7 @@ from lab.over_seeds import Spread, entry, spread
 from lab.runfolder import RunFolder
 from lab.scores import read_scores
 from lab.studies.base import Cell, CellResult, Settings
-from lab.studies.image import listed
+from lab.studies.options import listed
 from lab.studies.radiance import FLOORS, PROFILES, SOLVED, SPLIT, STRONGER, Amount, cell, choices, plan
 from lab.studies.s2nerf_sheets import by_render, by_seed, curves, gains, knowledge, mean_of, ordered, views
 from lab.studies.s2nerf_surrogate import SOURCE

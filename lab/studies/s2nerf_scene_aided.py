@@ -12,7 +12,7 @@ from lab.leaks import EXACT, Off, write_leak
 from lab.runfolder import RunFolder
 from lab.stream import AttackChoice
 from lab.studies.base import Cell, CellResult, Settings
-from lab.studies.image import listed
+from lab.studies.options import listed
 from lab.studies.radiance import FLOORS, PROFILES, SPLIT, Amount, Place, Plan, cell, choice, plan
 from lab.studies.s2nerf_sheets import curves, gains, knowledge, shape, useful, views
 from lab.studies.s2nerf_surrogate import SOURCE

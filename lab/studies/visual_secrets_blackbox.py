@@ -8,7 +8,8 @@ from typing import Final
 
 from lab.studies.base import Cell, CellResult, Settings
 from lab.studies.black_box import KINDS, black_box_cell, learners, learning, run_black_box
-from lab.studies.image import cell, plan, stage_ends, whole
+from lab.studies.image import cell, plan, stage_ends
+from lab.studies.options import whole
 from lab.studies.visual_secrets_sheets import sheets
 from lab.tables import Sheet
 from lab.telling import table

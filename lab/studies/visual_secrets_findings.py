@@ -15,7 +15,8 @@ from lab.metrics.pictures import PSNR, SSIM
 from lab.plots import Point, scatter
 from lab.runfolder import RunFolder
 from lab.studies.base import Cell, CellResult, Settings
-from lab.studies.image import FLOORS, Plan, cell, keep_apart, listed, plan, stage_ends
+from lab.studies.image import FLOORS, Plan, cell, keep_apart, plan, stage_ends
+from lab.studies.options import listed
 from lab.studies.visual_secrets_sheets import sheets
 from lab.studies.visual_secrets_whitebox import published, without
 from lab.tables import Entry, Sheet, estimate

@@ -28,7 +28,8 @@ from lab.scores import read_scores
 from lab.stream import AttackChoice
 from lab.studies.base import Cell, CellResult, Settings, plain
 from lab.studies.black_box import KINDS, Learner, learning, run_black_box
-from lab.studies.image import FLOORS, Plan, cell, listed, plan, stage_ends, whole
+from lab.studies.image import FLOORS, Plan, cell, plan, stage_ends
+from lab.studies.options import listed, whole
 from lab.tables import Entry, Sheet, estimate
 from lab.telling import table
 from victims.base import Progress

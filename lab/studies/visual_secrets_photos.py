@@ -15,7 +15,8 @@ from typing import Any, Final
 from lab.cell import run_cell
 from lab.runfolder import RunFolder
 from lab.studies.base import Cell, CellResult, Settings
-from lab.studies.image import cell, keep_apart, plan, real_data
+from lab.studies.image import cell, keep_apart, plan
+from lab.studies.image_files import real_data
 from lab.studies.visual_secrets_sheets import sheets
 from lab.studies.visual_secrets_whitebox import without
 from lab.tables import Sheet

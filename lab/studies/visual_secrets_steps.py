@@ -13,7 +13,8 @@ from lab.metrics.pictures import PSNR, SSIM
 from lab.runfolder import RunFolder
 from lab.scores import read_scores
 from lab.studies.base import Cell, CellResult, Settings
-from lab.studies.image import cell, choice, keep_apart, listed, needs_diffusion, plan, stage_ends
+from lab.studies.image import cell, choice, keep_apart, needs_diffusion, plan, stage_ends
+from lab.studies.options import listed
 from lab.studies.visual_secrets_sheets import differences
 from lab.tables import Entry, Sheet, estimate
 from lab.telling import table

@@ -20,8 +20,10 @@ from lab.scores import read_scores
 from lab.stream import AttackChoice
 from lab.studies.base import Cell, CellResult, Settings
 from lab.studies.black_box import Learner, black_box_cell, learners, learning, run_black_box
-from lab.studies.image import Plan, cell, choice, keep_apart, listed, plan, real_data, stage_ends, whole
+from lab.studies.image import Plan, cell, choice, keep_apart, plan, stage_ends
+from lab.studies.image_files import real_data
 from lab.studies.image_tuning import VARIANTS
+from lab.studies.options import listed, whole
 from lab.studies.visual_secrets_sheets import ZERO, course_sheets
 from lab.studies.visual_secrets_whitebox import without
 from lab.summary import compare

@@ -49,7 +49,7 @@ def pictures(count: int, seed: int) -> np.ndarray:
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """CIFAR-10's files, small, of noise; no other data on this machine, and no shipped prior."""
     monkeypatch.setenv("EAVESPLIT_DATA", str(tmp_path / "nowhere"))
-    monkeypatch.setattr("lab.studies.image.PRIOR", "nowhere")
+    monkeypatch.setattr("lab.studies.image_files.PRIOR", "nowhere")
     folder = tmp_path / "pictures"
     folder.mkdir()
     for seed, name in enumerate(("lossless-test", "jpeg-train")):

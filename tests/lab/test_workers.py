@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from attacker.knowledge import KnowledgeCard
-from lab.cli import _redis
+from lab.cli_options import redis_of
 from lab.recorded import reconstructions
 from lab.stream import AttackChoice, Stream, StreamSettings
 from lab.studies.base import Settings
@@ -73,10 +73,10 @@ def test_who_inverts_is_no_part_of_what_a_cell_is() -> None:
 
 def test_a_password_goes_into_the_environment_and_not_into_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EAVESPLIT_REDIS_URL", raising=False)
-    assert _redis("redis://host") == "redis://host:6379/0"
+    assert redis_of("redis://host") == "redis://host:6379/0"
     assert "EAVESPLIT_REDIS_URL" not in os.environ
     monkeypatch.setenv("EAVESPLIT_REDIS_URL", "")  # so that it is put back
-    assert _redis("redis://:word@host:7000/1") == "redis://host:7000/1"
+    assert redis_of("redis://:word@host:7000/1") == "redis://host:7000/1"
     assert os.environ["EAVESPLIT_REDIS_URL"] == "redis://:word@host:7000/1"
     with pytest.raises(InputError, match="--redis: scheme 'http'"):
-        _redis("http://host")
+        redis_of("http://host")
