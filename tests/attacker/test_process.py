@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 import tomli_w
 
+from tests.asking import HTTP
 from wire.arrays import unpack
 from wire.mirror import UP, Kind, Record, encode
 from wire.record import read, segments
@@ -70,7 +70,7 @@ class Running:
         self.ready: dict[str, Any] = json.loads(line) if line else {}
 
     def state(self) -> dict[str, Any]:
-        answer: dict[str, Any] = httpx.get(f"http://127.0.0.1:{self.ready['control']}/state").json()
+        answer: dict[str, Any] = HTTP.get(f"http://127.0.0.1:{self.ready['control']}/state").json()
         return answer
 
     def url(self, path: str) -> str:
@@ -133,33 +133,33 @@ def test_hears_inverts_serves_and_stops(traffic, start: Callable[..., Running], 
         assert state["queue"]["peak"] <= 2
         assert state["sessions"][0]["victim"] == "toy"
         assert state["lag_ms"] is not None
-        listed = httpx.get(attacker.url("/reconstructions?after=4")).json()
+        listed = HTTP.get(attacker.url("/reconstructions?after=4")).json()
         assert [item["number"] for item in listed] == [5, 6, 7, 8, 9]
-        latest = httpx.get(attacker.url("/reconstructions/latest"))
+        latest = HTTP.get(attacker.url("/reconstructions/latest"))
         arrays, meta = unpack(latest.content)
         assert meta["frames"] == (8,)
         np.testing.assert_array_equal(arrays["x"], traffic.dense(8, 64).tensors["x"].numpy())
-        assert unpack(httpx.get(attacker.url("/reconstructions/5")).content)[1]["frames"] == (4,)
-        assert httpx.get(attacker.url("/reconstructions/99")).status_code == 404
-        assert httpx.get(attacker.url("/reconstructions?after=9&wait_s=0.2")).json() == []
+        assert unpack(HTTP.get(attacker.url("/reconstructions/5")).content)[1]["frames"] == (4,)
+        assert HTTP.get(attacker.url("/reconstructions/99")).status_code == 404
+        assert HTTP.get(attacker.url("/reconstructions?after=9&wait_s=0.2")).json() == []
     assert attacker.end(signal.SIGTERM) == (0, "")
     assert inverted(tmp_path / "run") == list(range(9))
 
 
 def test_settings_pause_and_select(traffic, start: Callable[..., Running]) -> None:
     attacker = start(mode="live", queue_frames=3)
-    answer = httpx.patch(attacker.url("/settings"), json={"paused": True})
+    answer = HTTP.patch(attacker.url("/settings"), json={"paused": True})
     assert answer.json()["paused"] is True
-    refused = httpx.patch(attacker.url("/settings"), json={"attacks": ["nothing"]})
+    refused = HTTP.patch(attacker.url("/settings"), json={"attacks": ["nothing"]})
     assert refused.status_code == 422
     assert "there are: toy" in refused.json()["error"]
     with attacker.dial() as mirror:
         push(mirror, traffic.session_records(traffic.opening() + traffic.inference(range(9), size=64)))
-        state = attacker.until(lambda s: s["captured"] == 9)
+        state = attacker.until(lambda s: s["captured"] == 9 and s["dropped"] + s["queue"]["depth"] == 9)
         assert (state["inverted"], state["dropped"], state["queue"]["depth"]) == (0, 6, 3)
-        httpx.patch(attacker.url("/settings"), json={"paused": False})
+        HTTP.patch(attacker.url("/settings"), json={"paused": False})
         attacker.until(lambda s: s["inverted"] == 3)
-        listed = httpx.get(attacker.url("/reconstructions")).json()
+        listed = HTTP.get(attacker.url("/reconstructions")).json()
     assert [item["meta"]["frames"] for item in listed] == [[8], [7], [6]]
     assert attacker.end(signal.SIGINT) == (0, "")
 

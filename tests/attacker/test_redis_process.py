@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 import tomli_w
 
+from tests.asking import HTTP
 from wire.arrays import unpack
 from wire.mirror import encode
 from wire.record import read
@@ -97,7 +97,7 @@ class Running:
         return self._ready
 
     def state(self) -> dict[str, Any]:
-        return dict(httpx.get(f"http://127.0.0.1:{self.ready['control']}/state", timeout=20).json())
+        return dict(HTTP.get(f"http://127.0.0.1:{self.ready['control']}/state", timeout=20).json())
 
     def until(self, true: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         deadline = time.monotonic() + 60

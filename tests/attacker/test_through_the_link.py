@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import torch
 
@@ -20,6 +19,7 @@ from attacker.capture import replay
 from attacker.decoding import decode_frame
 from attacker.frames import RawFrame
 from attacker.sessions import Sessions
+from tests.asking import HTTP
 from wire.client import EdgeClient, Offer
 from wire.payload import Payload
 from wire.record import read
@@ -57,7 +57,7 @@ def settled(port: int, highest: int) -> dict[str, Any]:
     """The listener's state once it has heard of frame ``highest`` and nothing has come for half a second."""
     deadline, before = time.monotonic() + 30, None
     while True:
-        state: dict[str, Any] = httpx.get(f"http://127.0.0.1:{port}/state").json()
+        state: dict[str, Any] = HTTP.get(f"http://127.0.0.1:{port}/state").json()
         if state == before and state["sessions"] and state["sessions"][0]["highest"] == highest:
             return state
         assert time.monotonic() < deadline, state

@@ -19,6 +19,7 @@ from cloud.config import CloudConfig
 from cloud.service import Tails
 from edge.config import EdgeConfig
 from edge.run import Edge
+from tests.asking import HTTP
 from victims.base import LAYOUTS, Cut, Exchange, Outcome, Sample, config_digest, weights_digest
 from wire import arrays, record
 from wire.errors import InputError
@@ -81,11 +82,11 @@ class Running:
         assert ready.wait(WAIT_S)
 
     def ask(self, **wish: Any) -> httpx.Response:
-        return httpx.patch(f"http://127.0.0.1:{self.port}/settings", json=wish, timeout=WAIT_S)
+        return HTTP.patch(f"http://127.0.0.1:{self.port}/settings", json=wish, timeout=WAIT_S)
 
     def until(self, true: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         deadline = time.monotonic() + WAIT_S
-        while not true(state := httpx.get(f"http://127.0.0.1:{self.port}/state", timeout=WAIT_S).json()):
+        while not true(state := HTTP.get(f"http://127.0.0.1:{self.port}/state", timeout=WAIT_S).json()):
             assert time.monotonic() < deadline, state
             time.sleep(0.02)
         return dict(state)

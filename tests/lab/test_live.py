@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from attacker.knowledge import KnowledgeCard
 from lab.live import Live, demo_cut, for_every_split, is_training, live_settings
 from lab.stream import AttackChoice, StreamSettings
 from lab.studies.base import Settings
+from tests.asking import HTTP
 from wire.errors import InputError, RunError
 
 WAIT_S = 120.0
@@ -52,7 +52,7 @@ def until(live: Live, true: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The page's state once something holds of it."""
     deadline = time.monotonic() + WAIT_S
     while True:
-        state: dict[str, Any] = httpx.get(f"{live.address}state", timeout=30).json()
+        state: dict[str, Any] = HTTP.get(f"{live.address}state", timeout=30).json()
         if {"status", "wire", "scores"} <= set(state) and true(state):
             return state
         assert time.monotonic() < deadline, state.get("status")
@@ -63,17 +63,17 @@ def test_the_knob_and_another_split(live: Live) -> None:
     first = until(live, lambda s: "coordinates" in s["scores"])
     assert first["status"]["link"]["up"]["rate_mbps"] == 941.0
     wish = {"defense": {"name": "feature_centric", "settings": {"strength": 2.0}}}
-    answer = httpx.patch(f"{live.address}settings", json=wish, timeout=30).json()
+    answer = HTTP.patch(f"{live.address}settings", json=wish, timeout=30).json()
     assert answer["defense"]["segment"] == 1
     until(live, lambda s: s["wire"]["frame"] >= answer["defense"]["first_frame"])
     scored = until(live, lambda s: True)["wire"]["frame"]
     until(live, lambda s: s["scores"]["coordinates"]["frame"] > scored)
-    refused = httpx.patch(f"{live.address}settings", json={"split": "conv2.0"}, timeout=30)
+    refused = HTTP.patch(f"{live.address}settings", json={"split": "conv2.0"}, timeout=30)
     assert (refused.status_code, refused.json()["error"]) == (
         422,
         "edge: split 'conv2.0' is not offered here; there are: conv3.0, conv4.0",
     )
-    assert httpx.patch(f"{live.address}settings", json={"split": "conv3.0"}, timeout=30).status_code == 200
+    assert HTTP.patch(f"{live.address}settings", json={"split": "conv3.0"}, timeout=30).status_code == 200
     there = until(live, lambda s: s["status"]["split"] == "conv3.0" and "coordinates" in s["scores"])
     assert (there["about"]["split"], there["about"]["splits"]) == ("conv3.0", ["conv3.0", "conv4.0"])
 
