@@ -59,7 +59,7 @@ class Amount:
 
 
 PROFILES: Final[Mapping[str, Amount]] = {
-    "quick": Amount({"steps": 700, "rays": 256, "samples": 32}, 48, 3, 6, 0.25),
+    "quick": Amount({"steps": 1000, "rays": 256, "samples": 32}, 48, 3, 6, 0.25),
     "cpu": Amount({"steps": 3000, "rays": 1024, "samples": 48}, 96, 3, 12, 0.25),
     "paper": Amount({"preset": "paper"}, 0, 3, 20, 1.0),
 }
