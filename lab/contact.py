@@ -58,13 +58,15 @@ def contact_sheet(blocks: Blocks) -> bytes:
     columns = max((len(row.pictures) for rows in blocks.values() for row in rows), default=0)
     if not columns:
         raise InputError("contact sheet: no picture to show")
-    width, high = _tile_size([picture for rows in blocks.values() for row in rows for picture in row.pictures])
-    heights = [_BLOCK + sum(_height(row, high) for row in rows) for rows in blocks.values()]
+    tiles = {title: _tile_size(rows) for title, rows in blocks.items()}
+    width = max(across for across, _ in tiles.values())
+    heights = [_BLOCK + sum(_height(row, tiles[title][1]) for row in rows) for title, rows in blocks.items()]
     sheet = Image.new("RGB", (_LABEL + columns * (width + _GAP) + _GAP, sum(heights) + _GAP), _PAGE)
     draw = ImageDraw.Draw(sheet)
     head, text, small = (ImageFont.load_default(size) for size in (17, 14, 11))
     top = 0
     for title, rows in blocks.items():
+        high = tiles[title][1]
         draw.text((_GAP * 2, top + 10), title, fill=_INK, font=head)
         top += _BLOCK
         for row in rows:
@@ -88,9 +90,9 @@ def _height(row: Row, tile: int) -> int:
     return tile + _GAP + (_CAPTION if row.captions else 0)
 
 
-def _tile_size(pictures: Sequence[Picture | None]) -> tuple[int, int]:
-    """Width and height that every picture of a sheet fits into."""
-    sizes = [_shown(picture) for picture in pictures if picture is not None] or [(TILE, TILE)]
+def _tile_size(rows: Sequence[Row]) -> tuple[int, int]:
+    """Width and height that every picture of a block fits into."""
+    sizes = [_shown(picture) for row in rows for picture in row.pictures if picture is not None] or [(TILE, TILE)]
     return max(width for width, _ in sizes), max(height for _, height in sizes)
 
 
