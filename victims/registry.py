@@ -12,6 +12,7 @@ VICTIMS: dict[str, str] = {
     "second": "victims.lidar.victim:SECOND_VICTIM",
     "cifar-resnet20": "victims.image.victim:CIFAR_RESNET20",
     "cifar-resnet56": "victims.image.victim:CIFAR_RESNET56",
+    "cifar-resnet20-contrastive": "victims.image.victim:CIFAR_CONTRASTIVE",
     "cifar-vit": "victims.image.victim:CIFAR_VIT",
     "resnet18": "victims.image.victim:RESNET18",
     "resnet50": "victims.image.victim:RESNET50",

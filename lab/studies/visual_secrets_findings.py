@@ -24,7 +24,7 @@ from victims.base import Progress
 from victims.image.split import relative_depth
 from wire.errors import InputError
 
-VICTIMS: Final = ("cifar-resnet20", "cifar-resnet56", "cifar-vit")
+VICTIMS: Final = ("cifar-resnet20", "cifar-resnet20-contrastive", "cifar-resnet56", "cifar-vit")
 ATTACKS: Final = (*FLOORS, "direct", "decoder")
 """Without the diffusion attack, which costs most; ``--set attacks=...`` asks for others."""
 

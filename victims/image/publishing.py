@@ -17,6 +17,7 @@ from victims.image.cifar import read
 from victims.image.mapping import install, read_checkpoint
 from victims.image.preprocessing import IMAGENET, pictures_of
 from victims.image.training import ImageTraining, Recipe, Row, Trained, one_thread, train
+from victims.image.victim import CIFAR_CONTRASTIVE
 from wire.errors import InputError
 
 MEASURED = {
@@ -133,6 +134,8 @@ def _card(settings: ImageTraining, trained: Trained, scores: Mapping[str, Top1])
 
 
 def _shape(name: str) -> str:
+    if name == CIFAR_CONTRASTIVE.name:
+        return "the CIFAR ResNet of 20 layers whose features have learnt without labels"
     if name == "cifar-vit":
         return "a vision transformer of 6 blocks of width 96 on patches of 4x4 pixels"
     return (
@@ -152,7 +155,14 @@ def _command(settings: ImageTraining) -> str:
 
 
 def _method(settings: ImageTraining, recipe: Recipe) -> list[str]:
-    lines = [
+    lines = []
+    if recipe.contrastive:
+        lines += [
+            "Features: two views of each picture (crop, mirror, colours) are drawn together and all others of the",
+            "batch apart (SimCLR, Chen et al. 2020; `victims/image/contrastive.py`). No label reaches them; the last",
+            "layer alone learnt classes, on features that it could not change.",
+        ]
+    lines += [
         f"{recipe.optimiser}, {recipe.epochs} epochs of batches of {settings.batch}, one cycle up to a rate of "
         f"{recipe.rate:g}, weight decay",
         f"{recipe.decay:g} on kernels, label smoothing {settings.smoothing:g}, seed {settings.seed}.",

@@ -126,11 +126,16 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised pictures (B, 3, H, W) to logits (B, classes)."""
+        logits: Tensor = self.fc(self.features(x))
+        return logits
+
+    def features(self, x: Tensor) -> Tensor:
+        """Normalised pictures (B, 3, H, W) to what the last layer classifies, (B, channels)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         for name in self.stages:
             x = getattr(self, name)(x)
-        logits: Tensor = self.fc(self.avgpool(x).flatten(1))
-        return logits
+        pooled: Tensor = self.avgpool(x)
+        return pooled.flatten(1)
 
 
 def resnet18(classes: int = 1000) -> ResNet:

@@ -22,8 +22,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from victims.base import Progress, silent
 from victims.image.augmentation import flipped_and_shifted
 from victims.image.cifar import read
+from victims.image.contrastive import agreement_loss, projector, views
 from victims.image.preprocessing import IMAGENET
-from victims.image.victim import CIFAR_RESNET20, CIFAR_RESNET56, CIFAR_VIT
+from victims.image.resnet import ResNet
+from victims.image.victim import CIFAR_CONTRASTIVE, CIFAR_RESNET20, CIFAR_RESNET56, CIFAR_VIT
 from victims.image.vit import VisionTransformer
 from wire.errors import InputError
 from wire.seeds import sequence
@@ -36,7 +38,9 @@ class Recipe:
     """How one kind of network is trained. rate: the highest learning rate. decay: of the weights.
 
     kept: share of the patches that a transformer sees in all but the last ``whole`` epochs (PatchDropout, Liu et al.
-    2022): half the patches take half the time.
+    2022): half the patches take half the time. contrastive: features learn from two views of each picture
+    (:mod:`victims.image.contrastive`) and from no label; the last layer alone learns classes, on features that it
+    cannot change.
     """
 
     optimiser: str
@@ -45,11 +49,13 @@ class Recipe:
     decay: float
     kept: float = 1.0
     whole: int = 0
+    contrastive: bool = False
 
 
 RECIPES = {
     CIFAR_RESNET20.name: Recipe("SGD", epochs=24, rate=0.2, decay=5e-4),
     CIFAR_RESNET56.name: Recipe("SGD", epochs=24, rate=0.2, decay=5e-4),
+    CIFAR_CONTRASTIVE.name: Recipe("SGD", epochs=20, rate=0.1, decay=1e-4, contrastive=True),
     CIFAR_VIT.name: Recipe("AdamW", epochs=15, rate=1e-3, decay=0.05, kept=0.5, whole=4),
 }
 """The recipes that made the shipped weights."""
@@ -100,6 +106,7 @@ class ImageTraining:
             usual.decay,
             usual.kept,
             min(usual.whole, self.epochs or usual.epochs),
+            usual.contrastive,
         )
 
 
@@ -164,12 +171,15 @@ class _Run:
             raise InputError(f"image training: batch {settings.batch} of {len(images)} pictures; accepted: no more")
         self.path, self.settings, self.recipe = path, settings, settings.recipe
         self.images, self.labels = images, labels
-        victim = next(v for v in (CIFAR_RESNET20, CIFAR_RESNET56, CIFAR_VIT) if v.name == settings.victim)
+        victims = (CIFAR_RESNET20, CIFAR_RESNET56, CIFAR_CONTRASTIVE, CIFAR_VIT)
+        victim = next(v for v in victims if v.name == settings.victim)
         network = victim.network({"weights": "random", "seed": settings.seed}).train()
         self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.each = len(images) // settings.batch
         self.steps = self.recipe.epochs * self.each
-        self.optimiser = _optimiser(self.recipe, self.network)
+        self.contrast = _Contrast(self.network, settings.seed) if self.recipe.contrastive else None
+        self.learning = self.contrast.learning() if self.contrast else [self.network]
+        self.optimiser = _optimiser(self.recipe, nn.ModuleList(self.learning))
         self.done, self.seconds = 0, 0.0
         self.curve: list[Row] = []
         self.sums = [0.0, 0.0]
@@ -188,6 +198,8 @@ class _Run:
                 f"{self.path}: is of a training with {held['identity']}; these settings are {self._identity()}"
             )
         self.network.load_state_dict(held["network"])
+        if self.contrast:
+            self.contrast.projector.load_state_dict(held["projector"])
         self.optimiser.load_state_dict(held["optimiser"])
         self.done, self.seconds, self.sums = held["done"], held["seconds"], held["sums"]
         self.curve = [Row(*row) for row in held["curve"]]
@@ -197,6 +209,7 @@ class _Run:
         held = {
             "identity": self._identity(),
             "network": self.network.state_dict(),
+            "projector": self.contrast.projector.state_dict() if self.contrast else {},
             "optimiser": self.optimiser.state_dict(),
             "done": self.done,
             "seconds": self.seconds,
@@ -245,18 +258,23 @@ class _Run:
         )
         for group in self.optimiser.param_groups:
             group["lr"] = rate_at(self.done, self.steps, self.recipe.rate)
-        inputs = IMAGENET.normalised(flipped_and_shifted(self.images[rows], draw).float() / 255)
         labels = self.labels[rows]
         # The fused attention's backward pass is slow in bfloat16 on a CPU; the plain one is 1.4 times as fast a step.
         with sdpa_kernel(SDPBackend.MATH):
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = self._logits(inputs.contiguous(memory_format=torch.channels_last), epoch, draw)
-            loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.settings.smoothing)
+            if self.contrast:
+                logits, apart = self.contrast.step(self.images[rows].float() / 255, draw)
+            else:
+                inputs = IMAGENET.normalised(flipped_and_shifted(self.images[rows], draw).float() / 255)
+                with torch.autocast("cpu", torch.bfloat16):
+                    logits = self._logits(inputs.contiguous(memory_format=torch.channels_last), epoch, draw)
+                apart = torch.zeros(())
+            loss = apart + F.cross_entropy(logits.float(), labels, label_smoothing=self.settings.smoothing)
             if not bool(torch.isfinite(loss)):
                 raise FloatingPointError(f"{self.settings.victim}: loss is {float(loss)} at step {self.done}")
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        for part in self.learning:
+            nn.utils.clip_grad_norm_(part.parameters(), 5.0)
         self.optimiser.step()
         return float(loss.detach()), float((logits.argmax(1) == labels).sum())
 
@@ -266,6 +284,32 @@ class _Run:
             return network.glimpse(inputs, self.recipe.kept, draw)
         logits: Tensor = network(inputs)
         return logits
+
+
+class _Contrast:
+    """What a training without labels has beside the network: the projector, and the last layer kept apart."""
+
+    def __init__(self, network: nn.Module, seed: int) -> None:
+        assert isinstance(network, ResNet)
+        self._network = network
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(sequence(seed, "image-victim.projector").generate_state(1)[0]))
+            self.projector = projector(network.fc.in_features)
+
+    def learning(self) -> list[nn.Module]:
+        """What learns, in parts that know nothing of each other's gradients, their common norm included."""
+        own = [module for name, module in self._network.named_children() if name != "fc"]
+        return [nn.ModuleList([*own, self.projector]), self._network.fc]
+
+    def step(self, pictures: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Logits of the first views, whose gradient ends before the features, and how far the two views disagree."""
+        network = self._network
+        both = IMAGENET.normalised(torch.cat([views(pictures, draw), views(pictures, draw)]))
+        with torch.autocast("cpu", torch.bfloat16):
+            features = network.features(both.contiguous(memory_format=torch.channels_last))
+            logits = network.fc(features[: len(pictures)].detach())
+            first, second = self.projector(features).float().chunk(2)
+        return logits, agreement_loss(first, second)
 
 
 def _optimiser(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:

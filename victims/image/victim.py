@@ -242,6 +242,9 @@ def own_victim(
 
 CIFAR_RESNET20 = ImageVictim("cifar-resnet20", lambda: cifar_resnet(20), (32, 32), (*_blocks(3, 3, 3), "avgpool"))
 CIFAR_RESNET56 = ImageVictim("cifar-resnet56", lambda: cifar_resnet(56), (32, 32), (*_blocks(9, 9, 9), "avgpool"))
+CIFAR_CONTRASTIVE = ImageVictim(
+    "cifar-resnet20-contrastive", lambda: cifar_resnet(20), (32, 32), (*_blocks(3, 3, 3), "avgpool")
+)
 CIFAR_VIT = ImageVictim("cifar-vit", cifar_vit, (32, 32), _encoder(6))
 RESNET18 = ImageVictim(
     "resnet18",

@@ -32,7 +32,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize(("name", "epochs", "cut"), [("cifar-resnet20", 2, 3), ("cifar-vit", 5, 3)])
+@pytest.mark.parametrize(
+    ("name", "epochs", "cut"), [("cifar-resnet20", 2, 3), ("cifar-resnet20-contrastive", 2, 3), ("cifar-vit", 5, 3)]
+)
 def test_a_resumed_training_is_the_uninterrupted_one(
     name: str, epochs: int, cut: int, data: str, tmp_path: Path
 ) -> None:
@@ -49,6 +51,22 @@ def test_a_resumed_training_is_the_uninterrupted_one(
         InputError, match=r"cifar-.+\.ckpt: is of a training with .+ seed=0 .+; these settings are .+ seed=1 "
     ):
         train(tmp_path / "parts", replace(settings, seed=1))
+
+
+def test_contrastive_features_never_see_a_label(data: str, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("jpeg-train",):
+        with np.load(Path(data) / FILES[name]) as held:
+            np.savez(other / FILES[name], images=held["images"], labels=(held["labels"] + 3) % 10)
+    settings = ImageTraining("cifar-resnet20-contrastive", data, epochs=2, batch=8)
+    ours = train(tmp_path / "ours", settings)
+    theirs = train(tmp_path / "theirs", replace(settings, data=str(other)))
+    assert ours is not None and theirs is not None
+    changed = {k for k, v in ours.network.state_dict().items() if not torch.equal(v, theirs.network.state_dict()[k])}
+    assert changed == {"fc.weight", "fc.bias"}
+    begun = victim("cifar-resnet20").network({"weights": "random", "seed": 0})  # type: ignore[attr-defined]
+    assert not torch.equal(begun.conv1.weight, ours.network.conv1.weight)  # and yet they learnt
 
 
 def test_what_is_published_is_what_was_measured(data: str, tmp_path: Path) -> None:
