@@ -164,7 +164,11 @@ def _white(asked: Plan, split: str, length: int) -> tuple[list[AttackChoice], li
 
 
 def _black(asked: Plan, queries: int, epochs: int, length: int) -> tuple[list[Learner], list[list[str]]]:
-    """Learners that take a clip, each beside one that takes a frame; both ask about the same clips."""
+    """Learners that take a clip, each beside one that takes a frame; both ask about the same clips.
+
+    Of so many answers a clip's learner has ``length`` times fewer examples, so it goes over them ``length`` times as
+    often: both take as many steps.
+    """
     rows: list[Learner] = []
     pairs = []
     for one in learners(asked, queries, queries, {"epochs": epochs}):
@@ -173,7 +177,8 @@ def _black(asked: Plan, queries: int, epochs: int, length: int) -> tuple[list[Le
         data = {"clip": length, "pan": length}
         of = f"clips made by panning over {one.of}"
         alone = replace(one, data_settings=data, of=of)
-        clip = replace(alone, row=f"{one.row}-together", settings={**one.settings, "frames": length})
+        often = {"frames": length, "epochs": one.settings["epochs"] * length}
+        clip = replace(alone, row=f"{one.row}-together", settings={**one.settings, **often})
         rows += [alone, clip]
         pairs.append([clip.row, alone.row])
     return rows, pairs

@@ -101,6 +101,7 @@ def test_clips_are_inverted_together_and_one_by_one(data: Path) -> None:
         "inversion-direct", "inversion-direct-together", "inversion-decoder", "inversion-decoder-together",
     ]  # fmt: skip
     clip, frame = learners["inversion-direct-together"], learners["inversion-direct"]
+    assert clip.settings["epochs"] == clip.settings["frames"] * frame.settings["epochs"]  # as many steps
     assert clip["settings"].pop("frames") == 2 and {**clip, "row": ""} == {**frame, "row": ""}
     assert black.stream.knowledge.victim == "black" and black.stream.knowledge.queries == 16
     for cell in (white, cells[2]):
