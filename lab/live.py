@@ -19,6 +19,7 @@ from lab.studies.links import cells_of
 from lab.studies.registry import study as find
 from lab.supervisor import Role
 from victims.registry import victim
+from wire.address import listen
 from wire.errors import InputError, RunError
 from wire.profiles import profile
 
@@ -88,6 +89,8 @@ class Live:
         self.address = ""
 
     def __enter__(self) -> Live:
+        if self._port:
+            listen(("127.0.0.1", self._port), "--port").close()  # a port in use is said before anything starts
         try:
             self._session = Session(self._settings, self._streams, self._folder)
             self._session.__enter__()
