@@ -89,8 +89,8 @@ def _by_depth(results: Sequence[CellResult]) -> Sheet:
         reads="PSNR of each attack over the share of the network before the cut, one marker a network and attack.",
         notes=[
             "Relative depth: share of the network's multiply-accumulate operations before the cut.",
-            "Nothing here is self-supervised; CLIP's encoder takes weights of your own: --set victims=clip-vit-b-32 "
-            "--set weights.clip-vit-b-32=PATH.",
+            "Self-supervised networks take weights of your own: cifar-resnet20-contrastive (`eavesplit train image-victim`) "
+            "and clip-vit-b-32, by --set weights.VICTIM=PATH.",
         ],
     )
     for result in results:
