@@ -89,7 +89,7 @@ def _by_depth(results: Sequence[CellResult]) -> Sheet:
         reads="PSNR of each attack over the share of the network before the cut, one marker a network and attack.",
         notes=[
             "Relative depth: share of the network's multiply-accumulate operations before the cut.",
-            "Self-supervised networks take weights of your own: cifar-resnet20-contrastive (`eavesplit train image-victim`) "
+            "Self-supervised networks take weights of your own: cifar-resnet20-contrastive (`train image-victim`) "
             "and clip-vit-b-32, by --set weights.VICTIM=PATH.",
         ],
     )
