@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from console.beside import Beside
 from console.config import ConsoleConfig
 from console.history import History
 from console.hub import Hub
@@ -21,7 +22,7 @@ from console.pictures import Palette, packed
 from console.scoring import LiveScores, declared
 from lab.metrics.base import scorer
 from victims.base import Sample
-from victims.view import Picture, Points, Selective, view
+from victims.view import Picture, Points, TrainingView, view
 from wire import profiles
 from wire.errors import EavesplitError
 from wire.payload import Meta, Payload
@@ -29,6 +30,9 @@ from wire.seeds import generator
 
 STAGES = ("capture", "head", "defend", "encode", "queue", "wire", "decode", "tail", "reply")
 LISTENER_STAGES = ("decode", "wait", "invert")
+OWNER = "owner"
+"""Whose picture stands beside the attacks' where the victim answers with pictures: what its owner gets."""
+
 HISTORY_EVERY_S = 0.5
 
 
@@ -41,6 +45,8 @@ class Desk:
         self._scorer = scorer(config.modality, {"victim": config.victim, "split": config.split, **config.settings})
         self._scores = LiveScores(self._scorer, config.seed, self._scored, self._useful)
         self._pairing, self._palette, self._history = Pairing(), Palette(), History(config.window)
+        self._training = self._view if isinstance(self._view, TrainingView) else None
+        self._beside = Beside()
         self._latest: dict[str, dict[str, Any]] = {}  # attack -> its newest scores
         self._listening = True
         self._session: str | None = None
@@ -62,7 +68,7 @@ class Desk:
 
     def taken(self, frame: int, sample: Sample, age_ms: float) -> None:
         """What the edge sees, as soon as its head begins on it; of a training, only the views that are asked for."""
-        if isinstance(self._view, Selective) and not self._view.rebuildable(sample):
+        if self._training is not None and not self._training.rebuildable(sample):
             return
         born = time.monotonic() - age_ms / 1e3
         picture = self._picture("truth", self._view.sample(sample), frame)
@@ -84,17 +90,21 @@ class Desk:
                 total=row.get("total"),
                 **times,
             )
+            if self._training is not None and "image" in outcome:
+                self._put_beside(frame, OWNER, outcome)
             self.refresh()
         self._scores.answered(frame, segment, outcome)
 
     def captured(self, session: str, frame: int, payload: Payload, size: int) -> None:
         """What crossed the wire for a frame, as the listener captured it."""
-        picture = self._picture("payload", self._view.payload(payload), frame)
+        drawn = self._training is not None and self._training.crossing in self.attacks  # by that attack, from all of it
+        picture = None if drawn else self._picture("payload", self._view.payload(payload), frame)
         told = {"frame": frame, "bytes": size, "role": payload.role, "layout": payload.layout}
         with self._lock:
             self._follow(session)
             self._hub.publish("wire", told | {"digest": _digest(payload)})
-            self._add("payload", frame, told | {"picture": picture})
+            if picture is not None:
+                self._add("payload", frame, told | {"picture": picture})
             self.refresh()
 
     def rebuilt(
@@ -111,6 +121,13 @@ class Desk:
                 self.shown = attack
             wanted = attack == self.shown
             self._history.put(frame, **{f"lag.{attack}": lag})
+            if self._training is not None:
+                if attack == self._training.crossing:
+                    picture = self._picture("payload", self._view.reconstruction(arrays), frame)
+                    self._add("payload", frame, {"frame": frame, "attack": attack, "picture": picture})
+                elif not wanted:
+                    self._put_beside(frame, attack, arrays)
+                self.refresh()
         if wanted:
             picture = self._picture("reconstruction", self._view.reconstruction(arrays), frame)
             item = {"frame": frame, "attack": attack, "lag_ms": lag, "times_ms": times, "picture": picture}
@@ -125,6 +142,7 @@ class Desk:
             if attack != self.shown:
                 self.shown = attack
                 self._pairing.forget("reconstruction")
+                self._beside.forget()
 
     def listening(self, listening: bool) -> None:
         """Whether reconstructions can be expected."""
@@ -141,6 +159,11 @@ class Desk:
                     item = {**item, "age_ms": (now - item["born"]) * 1e3}
                 told = {key: value for key, value in item.items() if key != "born"}
                 self._hub.publish(panel, told | {"told_ns": time.monotonic_ns()})
+                if panel == "truth":
+                    self._beside.turn(told["frame"])
+            beside = self._beside.fresh()
+            if beside is not None:
+                self._hub.publish("beside", {"items": beside})
             if now - self._published >= HISTORY_EVERY_S:
                 self._published = now
                 self._hub.publish("history", self._history.columns())
@@ -153,6 +176,9 @@ class Desk:
     def _add(self, panel: Any, frame: int, item: Any) -> None:
         self._pairing.add(panel, frame, item, time.monotonic())
 
+    def _put_beside(self, frame: int, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        self._beside.add(frame, name, self._picture("beside", self._view.reconstruction(arrays), frame))
+
     def _follow(self, session: str) -> None:
         """A session that the edge opened anew (it was killed, or cut elsewhere): the listener's frames are its own."""
         if session != self._session:
@@ -164,6 +190,7 @@ class Desk:
         with self._lock:
             for panel in ("truth", "payload", "reconstruction"):
                 self._pairing.forget(panel)  # type: ignore[arg-type]
+            self._beside.forget()
             self._history.clear()
             self._latest.clear()
             self._palette.forget()
@@ -191,6 +218,8 @@ class Desk:
         config, metrics = self._config, self._scorer
         return {
             "sees": self._view.sees,
+            "story": self._training.story if self._training else "",
+            "crossing": self._training.crossing if self._training else "",
             "victim": config.victim,
             "modality": config.modality,
             "split": config.split,

@@ -397,9 +397,9 @@ def _live(study: str, settings: Any, port: int, screenshot: Path | None) -> None
     folder = RunFolder.create(ROOT, f"{study}-live", {"seed": settings.seed})
     with Live(split, cut, folder.path, port) as live:
         if screenshot is not None:
-            from lab.photograph import photograph
+            from lab.photograph import FRAME, LEARNT, photograph
 
-            out.print(str(photograph(live.address, screenshot)))
+            out.print(str(photograph(live.address, screenshot, LEARNT if live.training else FRAME)))
             return
         signal.signal(signal.SIGTERM, lambda *_: live.end())  # as Ctrl-C: everything is stopped in order
         out.print(f"{folder.path}: at most {live.disk_gb:.1f} GB; Ctrl-C ends it")

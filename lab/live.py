@@ -106,6 +106,11 @@ class Live:
         self._stop()
 
     @property
+    def training(self) -> bool:
+        """Whether its frames are steps of a training."""
+        return is_training(self._settings)
+
+    @property
     def disk_gb(self) -> float:
         """What the folder may hold: three records, the link's spool and logs."""
         # The listener's two records count binary gigabytes.

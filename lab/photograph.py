@@ -11,18 +11,26 @@ from wire.errors import RunError
 
 SIZE: Final = (1400, 900)
 READY: Final = "() => document.body?.dataset.score && document.querySelector('#reconstruction :is(canvas, img)')"
+STILL: Final = "() => document.getAnimations().every((a) => a.playState !== 'running')"
 SHOWN: Final = "frame => Number(document.getElementById('truth').dataset.frame) >= frame"
 WAIT_S: Final = 120.0
+SLOWEST_S: Final = 1.0
+"""A frame takes no longer, where all is well."""
+
 FRAME: Final = 31
 """The picture is taken when this frame is shown: the curves want some frames, of more than one street."""
 
+LEARNT: Final = 700
+"""The same of a training, in steps: before, neither its owner nor anybody else has much to see."""
 
-def photograph(address: str, path: Path, scheme: Literal["light", "dark"] = "light") -> Path:
-    """Open the page, wait for the first score, save a PNG; returns ``path``.
+
+def photograph(address: str, path: Path, frame: int = FRAME, scheme: Literal["light", "dark"] = "light") -> Path:
+    """Open the page, wait for the first score and for ``frame``, save a PNG; returns ``path``.
 
     MissingExtraError without Playwright, InputError without a browser, RunError when too little was shown or scored in
     time.
     """
+    most_s = WAIT_S + SLOWEST_S * frame
     with browser() as chromium:
         from playwright.sync_api import TimeoutError as Late
 
@@ -34,8 +42,9 @@ def photograph(address: str, path: Path, scheme: Literal["light", "dark"] = "lig
         page.goto(address, wait_until="commit")
         try:
             page.wait_for_function(READY, timeout=WAIT_S * 1e3)
-            page.wait_for_function(SHOWN, arg=FRAME, timeout=WAIT_S * 1e3)
+            page.wait_for_function(SHOWN, arg=frame, timeout=most_s * 1e3)
+            page.wait_for_function(STILL, timeout=WAIT_S * 1e3)
         except Late:
-            raise RunError(f"{address}: not enough was shown and scored within {2 * WAIT_S:.0f} s") from None
+            raise RunError(f"{address}: not enough was shown and scored within {WAIT_S + most_s:.0f} s") from None
         drawn = page.screenshot(timeout=WAIT_S * 1e3)
     return write_whole(path, drawn)

@@ -66,8 +66,15 @@ class View(Protocol):
 
 
 @runtime_checkable
-class Selective(Protocol):
-    """A view of streams in which only some samples can be rebuilt: the live page shows those and no other."""
+class TrainingView(Protocol):
+    """A view of trainings. Only some samples of one can be rebuilt: the live page shows those and no other.
+
+    story: what the page says first. crossing: the attack whose picture stands for what crosses, as there is nothing to
+    look at in a step's tensors.
+    """
+
+    story: str
+    crossing: str
 
     def rebuildable(self, sample: Sample) -> bool: ...
 

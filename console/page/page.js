@@ -68,7 +68,8 @@ function panel(name, item) {
 }
 function notes() {
   const { payload, wire, rebuilt } = now;
-  if (payload) {
+  if (payload?.attack) note("payload-note", joined(`frame ${payload.frame}`, "the gradients heard so far: brighter where they are larger"), payload.attack);
+  else if (payload) {
     const mark = wire && wire.frame === payload.frame ? `fingerprint ${wire.digest}` : "";
     note("payload-note", joined(`frame ${payload.frame}`, `${size(payload.bytes)} of ${payload.role}`, mark), joined(points(payload.picture), drawn(payload.picture)));
   }
@@ -76,6 +77,33 @@ function notes() {
     const behind = frames.truth > rebuilt.frame;
     $("reconstruction").classList.toggle("old", behind);
     note("reconstruction-note", joined(`frame ${rebuilt.frame}`, behind ? "the last one made" : points(rebuilt.picture), `${span(rebuilt.lag_ms)} after the last byte`), joined(rebuilt.attack, drawn(rebuilt.picture)));
+  }
+}
+
+/* Further pictures of the same frame: each in a panel of its own, made when it first comes. */
+const besides = { owner: "What its owner gets", "untrained-surrogate": "A surrogate that learnt nothing" };
+function beside({ items }) {
+  const section = $("panels"), wanted = items.map((item) => item.name);
+  for (const figure of [...section.querySelectorAll("[data-beside]")]) if (!wanted.includes(figure.dataset.beside)) figure.remove();
+  section.classList.toggle("more", wanted.length > 0);
+  for (const item of items) {
+    let figure = [...section.querySelectorAll("[data-beside]")].find((f) => f.dataset.beside === item.name);
+    if (!figure) {
+      const title = besides[item.name] ?? item.name, caption = document.createElement("figcaption"), panel = document.createElement("div");
+      const words = [document.createElement("b"), document.createElement("small")];
+      figure = document.createElement("figure");
+      figure.dataset.beside = item.name;
+      words[0].textContent = title;
+      caption.append(words[0], " ", words[1]);
+      Object.assign(panel, { className: "panel", tabIndex: 0, role: "img" });
+      panel.setAttribute("aria-label", title);
+      figure.append(caption, panel);
+      section.append(figure);
+    }
+    const image = document.createElement("img");
+    image.src = item.picture.url; image.alt = item.name;
+    figure.querySelector(".panel").replaceChildren(image);
+    figure.querySelector("small").textContent = joined(`frame ${item.frame}`, besides[item.name] && item.name !== "owner" ? item.name : "");
   }
 }
 
@@ -94,7 +122,8 @@ function meter() {
   $("meter-fill").style.width = value === undefined || value === null ? "0" : share(value);
   $("meter-floor").hidden = !best;
   if (best) $("meter-floor").style.left = share(best[1]);
-  const floor = best ? ` Dashed: the floor, ${rounded(best[1])}, which needs no learning at all (${best[0]}).` : "";
+  const ahead = best && value !== null && value !== undefined ? (metric.better === "lower" ? best[1] - value : value - best[1]) : null;
+  const floor = best ? ` ${ahead === null ? "Dashed: the floor" : ahead > 0 ? "Better than the floor (dashed)" : "No better than the floor (dashed)"}, ${rounded(best[1])}, which needs no learning at all (${best[0]}).` : "";
   text("meter-text", value === undefined ? "Nothing is scored yet." : `How much of it the listener has: ${rounded(value)} (${metric.title}, frame ${scores[status.shown].frame}).${floor}`);
   $("meter-text").title = metric.definition;
   const more = value === undefined ? [] : about.key.filter((name) => name !== about.headline).map((name) => `${about.metrics[name].title} ${rounded(scores[status.shown].values[name])}`);
@@ -104,8 +133,9 @@ function meter() {
 }
 function lead() {
   const { about } = now;
-  text("lead", `Split computing: ${about.sees} sees the first picture; only what the first layers of a network make of it, the second, crosses the wire to the cloud; and somebody who merely listens rebuilds the third. Turn up the noise: what does it hide?`);
+  text("lead", about.story || `Split computing: ${about.sees} sees the first picture; only what the first layers of a network make of it, the second, crosses the wire to the cloud; and somebody who merely listens rebuilds the third. Turn up the noise: what does it hide?`);
   text("truth-title", `What ${about.sees} sees`);
+  text("payload-title", about.crossing ? "What crosses, as a picture" : "What crosses the wire");
   text("cut", `live · the network ${about.victim.toUpperCase()}, cut at ${about.split}`);
   text("privacy-note", `${about.metrics[about.headline].title}; ${about.metrics[about.headline].better === "lower" ? "higher" : "lower"} is more private`);
   $("report").hidden = !about.report;
@@ -254,6 +284,7 @@ const takes = {
   truth: (v) => panel("truth", v),
   payload: (v) => panel("payload", v),
   reconstruction: (v) => panel("reconstruction", v),
+  beside,
   beat(v) { last.replaced = v.replaced; },
 };
 /* What came is put on the page once before each drawing of the screen, in the order in which it came; what was overtaken

@@ -26,6 +26,12 @@ class RadianceView:
     they name; embeddings and gradients as a sheet with a row per ray and a column per sample."""
 
     sees = "the camera"
+    story = (
+        "Split training: the photographs stay on the device, and the server holds half of the network that learns the "
+        "room. Only gradients go up; and somebody who hears them draws a view of the room that was never sent. Turn up "
+        "the noise: what does it hide?"
+    )
+    crossing = "gradient-norms"
 
     def rebuildable(self, sample: Sample) -> bool:
         """Whether it is a view that is asked for: steps of the training are learnt from."""
