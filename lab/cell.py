@@ -19,6 +19,7 @@ from lab.scores import Scores, score_run
 from lab.stream import Moved, Stream, StreamResult
 from lab.studies.base import Cell, CellResult
 from lab.summary import Listener, count_frames, recorded_sender, summarize_run
+from lab.trouble import troubles
 from victims.base import Progress
 from wire.errors import RunError
 from wire.profiles import name_of
@@ -91,6 +92,9 @@ def run_cell(
             **({"missed": _missed(folder)} if frames.missed else {}),
         },
     }
+    wrong = troubles(folder)
+    if wrong:
+        described["troubles"] = wrong
     guaranteed = run_privacy(folder, settings.defense, settings.defense_settings)
     if guaranteed is not None:
         described["privacy"] = guaranteed

@@ -170,11 +170,31 @@ def noted(folder: Path, topic: str) -> dict[str, set[int]]:
     found: dict[str, set[int]] = {}
     for item in _topic(folder, topic) if folder.is_dir() else ():
         told = item.json()
-        frames = told.get("frames")
-        if not isinstance(frames, list):
-            raise RunError(f"{folder}: a {topic} record names no frames")
-        found.setdefault(str(told.get("attack", "")), set()).update(int(frame) for frame in frames)
+        found.setdefault(str(told.get("attack", "")), set()).update(_noted_frames(told, topic, folder))
     return found
+
+
+def _noted_frames(told: Mapping[str, Any], topic: str, folder: Path) -> list[int]:
+    frames = told.get("frames")
+    if not isinstance(frames, list):
+        raise RunError(f"{folder}: a {topic} record names no frames")
+    return [int(frame) for frame in frames]
+
+
+def failures(folder: Path) -> dict[str, dict[int, str]]:
+    """Attack -> frame -> why the listener could not rebuild it, the first time. Absent folder: none."""
+    found: dict[str, dict[int, str]] = {}
+    for item in _topic(folder, "failure") if folder.is_dir() else ():
+        told = item.json()
+        reasons = found.setdefault(str(told.get("attack", "")), {})
+        for frame in _noted_frames(told, "failure", folder):
+            reasons.setdefault(frame, str(told.get("reason", "")))
+    return found
+
+
+def unreadable(folder: Path) -> list[str]:
+    """What was wrong with each sample that the edge could not read, in the order of the source."""
+    return [str(item.json().get("error", "")) for item in _topic(folder, "unreadable")] if folder.is_dir() else []
 
 
 def calibration(folder: Path) -> dict[str, Any]:

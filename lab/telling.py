@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab import link_probe
+from lab import link_probe, trouble
 from lab.measuring import scorer_of, scorer_settings
 from lab.pictures import side_by_side
 from lab.privacy import privacy_line, privacy_sheet
@@ -26,14 +26,14 @@ def write_report(folder: RunFolder, study: Study, results: Sequence[CellResult])
     """``report.html`` of a run, its pictures and its tables."""
     pages = [page(result, study.paper(result.cell)) for result in results]
     told = [(result.cell.title, result.summary) for result in results]
-    costs = privacy_sheet(told)
+    costs, wrong = privacy_sheet(told), trouble.sheet(results)
     return render(
         folder,
         pages,
         title=study.summary,
         command=command(study.name, restored(folder.config["settings"])),
         extra=study.sheets(results),
-        after=[_defenses(results), *([costs] if costs else []), link_probe.sheet(told)],
+        after=[*([wrong] if wrong else []), _defenses(results), *([costs] if costs else []), link_probe.sheet(told)],
         paper_source=study.source,
     )
 
@@ -132,6 +132,7 @@ def headline(results: Sequence[CellResult]) -> list[str]:
             lines.append(f"  {measured}")
         if guaranteed := privacy_line(result.summary):
             lines.append(f"  {guaranteed}")
+        lines += [f"  {line}" for line in trouble.lines(result.summary)]
     used = [usage for result in results for usage in result.summary["processes"].values()]
     lines.append(
         f"processes: {sum(u['cpu_s'] for u in used):.0f} CPU-seconds, largest {max(u['peak_mb'] for u in used):.0f} MB"
