@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from attacker.attacks.base import Needs
+from attacker.attacks.radiance.settings import own as checked
 from attacker.knowledge import VANTAGES, VICTIMS, KnowledgeCard
 from attacker.registry import attack as registered
 from lab.stream import AttackChoice, StreamSettings
@@ -150,7 +151,7 @@ def choice(asked: Plan, place: Place, name: str, row: str = "", **own: Any) -> A
 
     What the user set for this row goes before the study's. All that learn get the same share of the rays.
     """
-    registered(name)  # a name that is not there is answered before anything starts
+    kind = getattr(registered(name), "settings", None)  # what is not accepted is answered before anything starts
     label = row or name
     public = training({**asked.victim, "seed": place.seed}).shared()  # the edge's own seed is not among it
     settings: dict[str, Any] = {f"victim_{key}": value for key, value in public.items()}
@@ -158,7 +159,10 @@ def choice(asked: Plan, place: Place, name: str, row: str = "", **own: Any) -> A
     if name in (*SURROGATES, "scene-aided"):
         settings["share"] = asked.amount.share
     named = {key.partition(".")[2]: v for key, v in asked.settings.options.items() if key.startswith(f"{label}.")}
-    return AttackChoice(name, label if label != name else "", {**settings, **own, **named})
+    whole = {**settings, **own, **named}
+    if kind is not None:
+        checked(kind, whole, label)
+    return AttackChoice(name, label if label != name else "", whole)
 
 
 def choices(asked: Plan, place: Place, rows: Mapping[str, tuple[str, Mapping[str, Any]]]) -> list[AttackChoice]:

@@ -72,6 +72,7 @@ class SurrogateFit(Untrained):
 
     name = "surrogate-fit"
     modality = "radiance"
+    settings = FitSettings
     needs = Needs("wire", "none", order="in_order", learns=True)
 
     def open(self, session: SessionInfo, grants: Grants) -> Inverter:

@@ -115,6 +115,7 @@ class GradientNorms(Untrained):
 
     name = "gradient-norms"
     modality = "radiance"
+    settings = GradientNormsSettings
     needs = Needs("wire", "none", order="in_order", learns=True)
 
     def open(self, session: SessionInfo, grants: Grants) -> Inverter:

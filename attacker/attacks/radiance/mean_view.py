@@ -82,6 +82,7 @@ class MeanView(Untrained):
 
     name = "mean-view"
     modality = "radiance"
+    settings = MeanViewSettings
     needs = Needs("wire", "none", order="in_order", learns=True)
 
     def open(self, session: SessionInfo, grants: Grants) -> Inverter:

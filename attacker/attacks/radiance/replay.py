@@ -69,6 +69,7 @@ class SurrogateReplay(Untrained):
 
     name = "surrogate-replay"
     modality = "radiance"
+    settings = SurrogateSettings
     needs = Needs("wire", "white", order="in_order", learns=True)
 
     def open(self, session: SessionInfo, grants: Grants) -> Inverter:

@@ -136,6 +136,7 @@ class SceneAided(Untrained):
 
     name = "scene-aided"
     modality = "radiance"
+    settings = AidedSettings
     needs = Needs("cloud", "none", order="in_order", learns=True)
 
     def open(self, session: SessionInfo, grants: Grants) -> Inverter:

@@ -58,6 +58,7 @@ class Surrogate(Untrained):
 
     name = "surrogate"
     modality = "radiance"
+    settings = SurrogateSettings
     needs = Needs("cloud", "none", order="in_order", learns=True)
 
     def open(self, session: SessionInfo, grants: Grants) -> Inverter:
@@ -74,6 +75,7 @@ class UntrainedSurrogate(Untrained):
 
     name = "untrained-surrogate"
     modality = "radiance"
+    settings = SurrogateSettings
     needs = Needs("cloud", "none", order="in_order", learns=True)
 
     def open(self, session: SessionInfo, grants: Grants) -> Inverter:
