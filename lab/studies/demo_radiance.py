@@ -14,7 +14,8 @@ from lab.runfolder import RunFolder
 from lab.scores import read_scores
 from lab.studies.base import Cell, CellResult, Settings
 from lab.studies.radiance import SPLIT, STRONGER, UNTRAINED, Amount, cell, choices, plan
-from lab.studies.s2nerf_sheets import curves, knowledge, mean_of, shape, views
+from lab.studies.s2nerf_sheets import curves, knowledge, mean_of, shape
+from lab.studies.s2nerf_views import views
 from lab.tables import Sheet
 from victims.base import Progress
 

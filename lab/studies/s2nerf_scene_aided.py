@@ -14,8 +14,9 @@ from lab.stream import AttackChoice
 from lab.studies.base import Cell, CellResult, Settings
 from lab.studies.options import listed
 from lab.studies.radiance import FLOORS, PROFILES, SPLIT, Amount, Place, Plan, cell, choice, plan
-from lab.studies.s2nerf_sheets import curves, gains, knowledge, shape, useful, views
+from lab.studies.s2nerf_sheets import curves, gains, knowledge, shape, useful
 from lab.studies.s2nerf_surrogate import SOURCE
+from lab.studies.s2nerf_views import views
 from lab.tables import Sheet
 from lab.telling import table
 from victims.base import Progress
@@ -36,10 +37,10 @@ LEAKS: Final[Mapping[str, Sequence[int]]] = {"quick": (1, 3), "cpu": (1, 3, 6), 
 """Numbers of leaked pictures; the paper's is one."""
 
 AMOUNTS: Final[Mapping[str, Amount]] = {
-    **{name: replace(amount, curve=0) for name, amount in PROFILES.items()},
-    "quick": Amount({"steps": 500, "rays": 256, "samples": 24}, 48, 3, 0, 0.25),
+    **{name: replace(amount, curve=3) for name, amount in PROFILES.items()},
+    "quick": Amount({"steps": 500, "rays": 256, "samples": 24}, 48, 3, 2, 0.25),
 }
-"""No curves: the stage with the leak is done anew for every step that has pictures."""
+"""Few points of a curve: the stage with the leak is done anew for every step that has pictures."""
 
 
 class SceneAided:

@@ -1,4 +1,4 @@
-"""What every study of radiance fields prints beside the standard tables: views, gains over seeds, courses."""
+"""What every study of radiance fields prints beside the standard tables: gains over seeds, courses, shape."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any, Final
 import numpy as np
 
 from attacker.registry import attack as registered
-from lab.contact import Picture, Row, contact_sheet
 from lab.metrics.base import Metric
 from lab.metrics.pictures import SSIM
 from lab.metrics.radiance import (
@@ -21,28 +20,23 @@ from lab.metrics.radiance import (
     SSIM_AFFINE,
     VICTIM_PSNR,
     VICTIM_SSIM,
-    colour_fitted,
-    levels,
 )
 from lab.over_seeds import LEAST, Spread, entry, spread
 from lab.plots import Line, lines
-from lab.radiance_course import VICTIM, against, asked_for, course, curve, step_of
-from lab.recorded import outcomes, reconstructions
+from lab.radiance_course import VICTIM, against, curve
 from lab.runfolder import RunFolder
 from lab.scores import read_scores
 from lab.studies.base import CellResult
 from lab.studies.radiance import UNTRAINED
-from lab.tables import Entry, Sheet, figure
+from lab.tables import Entry, Sheet
 
 JUDGED: Final = (PSNR, SSIM, PSNR_AFFINE, SSIM_AFFINE)
+BY_RENDER: Final = (*JUDGED, CORRELATION)
 _TITLES: Final = {metric.name: metric.title for metric in JUDGED}
 NOTHING: Final[Mapping[str, float]] = {
     PSNR.name: 0.3, PSNR_AFFINE.name: 0.3, SSIM.name: 0.02, SSIM_AFFINE.name: 0.02
 }  # fmt: skip
 """A gain whose upper bound is below all of these is no information."""
-
-SHOWN: Final = 6
-"""Views side by side."""
 
 Groups = Mapping[str, Sequence[CellResult]]
 """What cells have in common but for their seed -> those cells."""
@@ -54,61 +48,6 @@ def by_seed(results: Sequence[CellResult]) -> Groups:
     for result in results:
         found.setdefault(result.cell.title.rpartition(", seed ")[0] or result.cell.title, []).append(result)
     return found
-
-
-def views(results: Sequence[CellResult]) -> Sheet | None:
-    """Photographs, the victim's renders and what each attack made of the same views: the first seed of each group.
-
-    None where no picture was kept.
-    """
-    blocks = {
-        f"{title}, seed {group[0].cell.stream.seed}": _rows(group[0]) for title, group in by_seed(results).items()
-    }
-    blocks = {title: rows for title, rows in blocks.items() if rows}
-    if not blocks:
-        return None
-    return Sheet(
-        "The same views, photographed, rendered by the victim, and rebuilt by who listened",
-        picture=contact_sheet(blocks),
-        reads="Rows: photographs, the victim's renders, each attack, floors. Columns: held-out views.",
-        notes=[
-            f"Held-out views, evenly spaced, at the end of the training; below each its {PSNR_AFFINE.title}. None was "
-            "picked by its score. The second row of an attack has the affine map of colours that fits a picture best, "
-            "found with the photograph, which no listener has."
-        ],
-    )
-
-
-def _rows(result: CellResult) -> list[Row]:
-    folder = RunFolder(result.folder)
-    true = dict(asked_for(folder))
-    last = max((step_of(truth) for truth in true.values()), default=0)
-    frames = [frame for frame, truth in sorted(true.items()) if step_of(truth) == last]
-    frames = [frames[i * len(frames) // min(SHOWN, len(frames))] for i in range(min(SHOWN, len(frames)))]
-    if not frames:
-        return []
-    made: dict[str, dict[int, Picture]] = {}
-    for frame, found in outcomes(folder.edge):
-        if frame in frames and "image" in found:
-            made.setdefault(VICTIM, {})[frame] = levels(found["image"])
-    for rebuilt in reconstructions(folder.reconstructions):
-        if rebuilt.frame in frames and "image" in rebuilt.arrays:
-            made.setdefault(rebuilt.attack, {})[rebuilt.frame] = levels(rebuilt.arrays["image"])
-    values = {(p.row, p.frame): p.values.get(PSNR_AFFINE.name) for p in course(result.folder)}
-    rows = [Row("photograph", [levels(true[frame].truth["image"]) for frame in frames])]
-    for row in (VICTIM, *ordered(result)):
-        pictures = made.get(row, {})
-        small = "floor" if row in FLOORS else ""
-        captions = [figure(value, PSNR_AFFINE) if (value := values.get((row, f))) is not None else "" for f in frames]
-        rows.append(Row(row, [pictures.get(frame) for frame in frames], small, captions))
-        if row != VICTIM and row not in FLOORS:
-            fitted = [_fitted(true[frame].truth["image"], pictures.get(frame)) for frame in frames]
-            rows.append(Row("", fitted, "colours fitted"))
-    return rows
-
-
-def _fitted(true: Picture, made: Picture | None) -> Picture | None:
-    return colour_fitted(true, made) if made is not None and made.shape == true.shape else None
 
 
 def ordered(result: CellResult) -> list[str]:
@@ -212,15 +151,18 @@ def _line(folders: Sequence[Any], row: str, metric: Metric) -> Line:
 
 
 def shape(results: Sequence[CellResult]) -> Sheet | None:
-    """How well depth was rebuilt, where it is known; None where it never is."""
-    sheet = Sheet("The shape of the scene", ["cells", "attack", f"{DEPTH_ERROR.title} ↓", f"{CORRELATION.title} ↑"])
+    """Luminance, which needs no colours, and depth, where it is known; None where nobody rebuilt anything."""
+    sheet = Sheet("Luminance and shape", ["cells", "attack", f"{DEPTH_ERROR.title} ↓", f"{CORRELATION.title} ↑"])
     for title, group in by_seed(results).items():
         for row in ordered(group[0]):
             figures = [_over(group, row, metric) for metric in (DEPTH_ERROR, CORRELATION)]
-            if figures[0] is not None:
+            if any(figures):
                 fields = [entry(s, m) for s, m in zip(figures, (DEPTH_ERROR, CORRELATION), strict=True)]
                 sheet.add([Entry(title, kind="name"), Entry(row), *fields])
-    sheet.notes.append("Mean over held-out views of a seed, then over seeds with its interval. Depth needs no colours.")
+    sheet.notes.append(
+        "Mean over held-out views of a seed, then over seeds with its interval. Neither needs colours; depth stands "
+        "where the scene knows it."
+    )
     return sheet if sheet.rows else None
 
 
@@ -253,7 +195,7 @@ def by_render(results: Sequence[CellResult]) -> Sheet | None:
     """Scores against the undefended render in place of the photograph, as the paper has them; None without one."""
     sheet = Sheet(
         "Against the undefended victim's render, as the paper has it",
-        ["cells", "who", f"{PSNR.title} ↑", f"{SSIM.title} ↑"],
+        ["cells", "who", *[f"{metric.title} ↑" for metric in BY_RENDER]],
     )
     for title, group in by_seed(results).items():
         found: dict[str, dict[str, list[float]]] = {}
@@ -261,13 +203,13 @@ def by_render(results: Sequence[CellResult]) -> Sheet | None:
             reference = result.folder.parent / result.cell.reference
             if not result.cell.reference or not reference.is_dir():
                 continue
-            for metric in (PSNR, SSIM):
+            for metric in BY_RENDER:
                 for row, value in against(result.folder, reference, metric.name).items():
                     found.setdefault(row, {}).setdefault(metric.name, []).append(value)
         for row, values in found.items():
             if row == VICTIM and group[0].cell.reference == group[0].cell.id:
                 continue  # its own reference
-            fields = [entry(spread(values.get(m.name, [])), m) for m in (PSNR, SSIM)]
+            fields = [entry(spread(values.get(m.name, [])), m) for m in BY_RENDER]
             sheet.add([Entry(title, kind="name"), Entry(row), *fields])
     sheet.notes.append(
         "The render of the same view by the same training without a defense, in place of the photograph."

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lab.cell import run_cell
 from lab.runfolder import RunFolder
 from lab.studies.base import Cell, CellResult, Settings
 from lab.studies.radiance import FLOORS, SPLIT, STRONGER, SURROGATES, cell, choices, plan
-from lab.studies.s2nerf_sheets import curves, gains, knowledge, shape, useful, views
+from lab.studies.s2nerf_sheets import by_render, curves, gains, knowledge, shape, useful
+from lab.studies.s2nerf_views import views
 from lab.tables import Sheet
 from victims.base import Progress
 
@@ -26,11 +28,12 @@ class Surrogate:
     def cells(self, settings: Settings) -> Sequence[Cell]:
         """``options``: those of :data:`lab.studies.radiance.OPTIONS`, and ``ATTACK.SETTING``."""
         asked = plan(settings, (*SURROGATES, *STRONGER, *FLOORS))
-        return [
+        cells = [
             cell(asked, place, choices(asked, place, STRONGER), split)
             for split in settings.splits or (SPLIT,)
             for place in asked.places
         ]
+        return [replace(cell, reference=cell.id) for cell in cells]  # its own render is the paper's reference
 
     def run(self, cell: Cell, work: Path, progress: Progress) -> CellResult:
         """Train, listen, score, sum up."""
@@ -38,7 +41,8 @@ class Surrogate:
 
     def sheets(self, results: Sequence[CellResult]) -> Sequence[Sheet]:
         """Views, gains over seeds, courses, and who knows what."""
-        found = [views(results), gains(results), useful(results), shape(results), *curves(results), knowledge(results)]
+        found = [views(results), gains(results), useful(results), shape(results), by_render(results)]
+        found += [*curves(results), knowledge(results)]
         return [sheet for sheet in found if sheet is not None]
 
     def paper(self, cell: Cell) -> Mapping[str, Mapping[str, float]]:

@@ -1,4 +1,5 @@
-"""Does splitting cost anything? Split training against the same training in one process, at every cut and precision."""
+"""Does splitting cost anything? Split training against the same training in one process, at every cut and precision;
+and what a cut and a precision give to who listens."""
 
 from __future__ import annotations
 
@@ -10,9 +11,10 @@ from typing import Any, Final
 from lab.cell import run_cell
 from lab.runfolder import RunFolder
 from lab.studies.base import Cell, CellResult, Settings
-from lab.studies.radiance import FLOORS, PROFILES, SPLIT, Amount, cell, choices, plan
-from lab.studies.s2nerf_sheets import curves, gains, knowledge, shape, useful, views
+from lab.studies.radiance import FLOORS, PROFILES, SPLIT, STRONGER, SURROGATES, Amount, cell, choices, plan
+from lab.studies.s2nerf_sheets import curves, gains, knowledge, shape, useful
 from lab.studies.s2nerf_surrogate import SOURCE
+from lab.studies.s2nerf_views import views
 from lab.tables import Sheet
 from lab.telling import table
 from lab.unsplit import compared, reference
@@ -24,16 +26,18 @@ PRECISIONS: Final = ("float32", "bfloat16")
 
 LONGER: Final[Mapping[str, Amount]] = {
     **PROFILES,
-    "quick": Amount({"steps": 1200, "rays": 512, "samples": 32}, 48, 1, 5, 1.0),
+    "quick": Amount({"steps": 1000, "rays": 256, "samples": 32}, 48, 1, 5, 0.25),
 }
-"""``quick``: one seed, since nothing is learnt by a listener here; a training that is long enough to see the scene."""
+"""``quick``: one seed, since splitting either changes nothing or rounds; ``--set seeds=3`` for intervals."""
+
+LISTENER: Final = "surrogate-solved"
 
 UNSPLIT_SHARE: Final = 0.35
 """Part of a cell's progress bar that the unsplit training takes."""
 
 
 class Utility:
-    """Every cut in float32, and the paper's in bfloat16; floors show what a cut gives away without any attack."""
+    """Every cut in float32, and the paper's in bfloat16, with one attack beside the floors."""
 
     name = "s2nerf-utility"
     summary = (
@@ -44,7 +48,7 @@ class Utility:
     def cells(self, settings: Settings) -> Sequence[Cell]:
         """``options``: those of :data:`lab.studies.radiance.OPTIONS`, and ``precisions`` (``float32,bfloat16``), of
         which all but the first run at the first cut only."""
-        asked = plan(settings, FLOORS, ("precisions",), LONGER)
+        asked = plan(settings, (LISTENER, *FLOORS), ("precisions",), LONGER, (*SURROGATES, *STRONGER))
         named = settings.options.get("precisions", ",".join(PRECISIONS))
         precisions = [str(word) for word in (named if isinstance(named, list) else str(named).split(","))]
         if wrong := [word for word in precisions if word not in PRECISIONS]:
@@ -56,7 +60,7 @@ class Utility:
             crossing = replace(asked, victim={**asked.victim, "precision": precision})
             for place in asked.places:
                 title = f"{place.name}, {split}, {precision}"
-                attacks = choices(crossing, place, {})
+                attacks = choices(crossing, place, STRONGER)
                 cells.append(cell(crossing, place, attacks, split, title=title, precision=precision))
         return cells
 

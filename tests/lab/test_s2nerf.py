@@ -89,16 +89,26 @@ def test_every_cut_and_precision_has_its_unsplit_twin() -> None:
 
 
 def test_the_defenses_are_a_grid_and_comparisons_each_beside_the_same_training_without() -> None:
-    found = cells("s2nerf-defense", seeds=1, c="1.2,9.6", r="0.0001,1")
+    found = cells("s2nerf-defense", seeds=1, c="1.2,9.6", r="0.0001,1", variants="partial,chunk")
     defenses = [(cell.stream.defense, dict(cell.stream.defense_settings)) for cell in found]
     grid = [("gradient-norm-noise", {"c": c, "r": r}) for c in (1.2, 9.6) for r in (1e-4, 1.0)]
-    assert defenses == [("none", {}), *grid, ("label-noise", {"std": 8.0}), ("gradient-clip", {"norm": "median"})]
+    variants = [("gradient-norm-noise", {"mode": "partial"}), ("gradient-norm-noise", {"scope": "chunk"})]
+    others = [("label-noise", {"std": 8.0}), ("gradient-clip", {"norm": "median"})]
+    assert defenses == [("none", {}), *grid, *variants, *others]
     assert {cell.reference for cell in found} == {found[0].id}
     for cell, (name, settings) in zip(found, defenses, strict=True):
         card, rows = cell.stream.knowledge, [attack.row for attack in cell.stream.attacks]
         assert (card.defense_name, dict(card.defense_settings)) == ("" if name == "none" else name, settings)
-        noised = name == "gradient-norm-noise"
-        assert set(KNOWING) - set(rows) == (set() if noised else {"surrogate-weighted"})
+        weigh, late, drop = {"surrogate-weighted", "surrogate-both"}, {"surrogate-late"}, {"surrogate-dropping"}
+        if name == "none":
+            left_out = weigh | drop
+        elif name != "gradient-norm-noise":
+            left_out = weigh | late | drop
+        elif settings.get("mode") == "partial":
+            left_out = weigh | late
+        else:
+            left_out = drop | (late if settings.get("r") == 1 else set())
+        assert set(KNOWING) - set(rows) == left_out
         assert {"surrogate", "surrogate-solved", UNTRAINED} <= set(rows)
 
 
@@ -140,6 +150,10 @@ def test_a_folder_is_a_scene(tmp_path: Path) -> None:
         ("s2nerf-surrogate", {"stepz": 4}, "--set stepz: no option of this study; there are: seeds, attacks"),
         ("s2nerf-surrogate", {"attacks": "surrogate,direct"}, "--set attacks=direct: no attack of this study"),
         ("s2nerf-surrogate", {"direct.weight": 1}, "--set direct.weight: no option"),
+        ("s2nerf-surrogate", {"surrogate.nonsense": 1}, "attack surrogate: setting 'nonsense' is unknown"),
+        ("s2nerf-surrogate", {"surrogate-solved.decay": "often"}, "attack surrogate-solved: setting decay is 'often'"),
+        ("s2nerf-scene-aided", {"scene-aided.pose": "found"}, "attack scene-aided: setting pose is 'found'"),
+        ("s2nerf-defense", {"variants": "loud"}, "--set variants=loud; accepted: partial, mix, chunk, or none"),
         ("s2nerf-surrogate", {"seeds": 0}, "--set seeds=0; accepted: a whole number from 1"),
         ("s2nerf-surrogate", {"rays": 0}, "setting rays is 0"),
         ("s2nerf-utility", {"precisions": "float16"}, "--set precisions=float16; accepted: float32, bfloat16"),

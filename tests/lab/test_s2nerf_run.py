@@ -18,7 +18,8 @@ from lab.scores import read_scores
 from lab.studies.base import Settings
 from lab.studies.demo_radiance import caption
 from lab.studies.radiance import UNTRAINED
-from lab.studies.s2nerf_sheets import gain, views
+from lab.studies.s2nerf_sheets import gain
+from lab.studies.s2nerf_views import views
 from lab.telling import results_of
 from victims.base import silent
 
