@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,21 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor
 
-from attacker.attacks.image.folder import config, network
+from attacker.attacks.image.folder import config, network, stored
 from wire.errors import InputError
 
 KINDS = {"AutoencoderTiny": AutoencoderTiny, "AutoencoderKL": AutoencoderKL}
 
 
+LEVELS = {"AutoencoderTiny": "encoder_block_out_channels", "AutoencoderKL": "block_out_channels"}
+"""Where a configuration lists the levels; between two of them, sides are halved."""
+
+
 @dataclass(frozen=True)
-class Autoencoder:
-    """module: frozen. channels: of a latent. factor: side of a picture over side of its latent.
+class Shape:
+    """What the configuration alone says. kind: of :data:`KINDS`. channels, factor: as in :class:`Autoencoder`."""
 
-    Latents are what a U-Net of the same folder works on: scaled by ``scaling_factor`` (and shifted, where the
-    configuration says so).
-    """
-
-    module: Any
+    kind: str
     channels: int
     factor: int
 
@@ -35,6 +36,17 @@ class Autoencoder:
                 f"a picture of {width}x{height} pixels does not fit the autoencoder; "
                 f"accepted: sides that are multiples of {self.factor}"
             )
+
+
+@dataclass(frozen=True)
+class Autoencoder(Shape):
+    """module: frozen. channels: of a latent. factor: side of a picture over side of its latent.
+
+    Latents are what a U-Net of the same folder works on: scaled by ``scaling_factor`` (and shifted, where the
+    configuration says so).
+    """
+
+    module: Any
 
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures (B, 3, H, W), about 0..1 and not clamped, so that a gradient always passes.
@@ -59,8 +71,8 @@ class Autoencoder:
         return scaled
 
 
-def load_autoencoder(folder: Path, part: str = "", dtype: torch.dtype = torch.float32) -> Autoencoder:
-    """The autoencoder in ``folder`` (``part``: its subfolder in a larger layout), of a class in :data:`KINDS`.
+def autoencoder_shape(folder: Path, part: str = "") -> Shape:
+    """The shape of the autoencoder in ``folder`` (``part``: its subfolder in a larger layout), without its weights.
 
     InputError names what is missing or does not fit.
     """
@@ -68,6 +80,20 @@ def load_autoencoder(folder: Path, part: str = "", dtype: torch.dtype = torch.fl
     name = settings.get("_class_name")
     if name not in KINDS:
         raise InputError(f"{folder / part / 'config.json'}: class {name!r}; accepted: {', '.join(KINDS)}")
-    module: Any = network(KINDS[name], folder, part, dtype)
-    levels = module.config.block_out_channels if name == "AutoencoderKL" else module.config.encoder_block_out_channels
-    return Autoencoder(module, module.config.latent_channels, 2 ** (len(levels) - 1))
+    stored(folder, part, name)
+    known = signature(KINDS[name].__init__).parameters  # older folders leave out what is as by default
+
+    def said(key: str) -> Any:
+        return settings.get(key, known[key].default)
+
+    return Shape(name, int(said("latent_channels")), 2 ** (len(said(LEVELS[name])) - 1))
+
+
+def load_autoencoder(folder: Path, part: str = "", dtype: torch.dtype = torch.float32) -> Autoencoder:
+    """The autoencoder in ``folder`` (``part``: its subfolder in a larger layout), of a class in :data:`KINDS`.
+
+    InputError names what is missing or does not fit.
+    """
+    shape = autoencoder_shape(folder, part)
+    module: Any = network(KINDS[shape.kind], folder, part, dtype)
+    return Autoencoder(shape.kind, shape.channels, shape.factor, module)

@@ -30,6 +30,12 @@ def config(folder: Path, part: str, name: str = "config.json") -> dict[str, Any]
     return found
 
 
+def stored(folder: Path, part: str, kind: str) -> None:
+    """InputError where ``part`` holds no safetensors at all. kind: class of the network that they are to be."""
+    if not any((folder / part).glob("*.safetensors")):
+        raise InputError(f"{folder / part}: not readable as {kind} (it holds no safetensors)")
+
+
 def network(kind: Any, folder: Path, part: str, dtype: torch.dtype) -> nn.Module:
     """The network of class ``kind`` (of diffusers or transformers) in ``folder``/``part``: frozen, in eval mode.
 
@@ -46,7 +52,7 @@ def network(kind: Any, folder: Path, part: str, dtype: torch.dtype) -> nn.Module
                 folder / part, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
             )
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
-        raise InputError(f"{folder / part}: not readable as {kind.__name__} ({_first(error)})") from error
+        raise InputError(f"{folder / part}: not readable as {kind.__name__} ({first_line(error)})") from error
     if absent := sorted(info["missing_keys"]):
         raise InputError(f"{folder / part}: lacks {len(absent)} weights of {kind.__name__}, first {absent[0]}")
     if wrong := info.get("mismatched_keys"):
@@ -55,6 +61,7 @@ def network(kind: Any, folder: Path, part: str, dtype: torch.dtype) -> nn.Module
     return network.eval().requires_grad_(False)
 
 
-def _first(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What a library said, short enough for a line of ours."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:160] if lines else type(error).__name__

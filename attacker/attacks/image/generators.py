@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from attacker.attacks.base import Grants
-from attacker.attacks.image.autoencoder import Autoencoder, load_autoencoder
+from attacker.attacks.image.autoencoder import Autoencoder, Shape, autoencoder_shape, load_autoencoder
 from attacker.attacks.image.prior import Prior, load_prior
+from attacker.attacks.image.prior_layout import layout_of
 from wire.errors import InputError
 
 
@@ -23,9 +24,14 @@ def autoencoder_of(folder: Path, device: str = "cpu") -> Autoencoder:
 
     InputError names what is missing or does not fit.
     """
-    loaded = load_autoencoder(folder, "vae" if (folder / "vae").is_dir() else "")
+    loaded = load_autoencoder(folder, _part(folder))
     loaded.module.to(device)
     return loaded
+
+
+def autoencoder_shape_of(folder: Path) -> Shape:
+    """What :func:`autoencoder_of` would load, without its weights. InputError as there."""
+    return autoencoder_shape(folder, _part(folder))
 
 
 def prior_of(folder: Path, size: tuple[int, int], device: str = "cpu") -> Prior:
@@ -36,5 +42,9 @@ def prior_of(folder: Path, size: tuple[int, int], device: str = "cpu") -> Prior:
     """
     height, width = size
     if height != width:
-        raise InputError(f"{folder}: a diffusion prior makes square pictures; asked for {width}x{height}")
+        raise InputError(layout_of(folder).misfit(height, width))
     return load_prior(folder, side=height, device=device)
+
+
+def _part(folder: Path) -> str:
+    return "vae" if (folder / "vae").is_dir() else ""

@@ -8,7 +8,7 @@ runs under ``no_grad`` and is never used.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,16 @@ from typing import Any
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel
 
 from attacker.attacks.image.autoencoder import Autoencoder, load_autoencoder
-from attacker.attacks.image.folder import config, network
+from attacker.attacks.image.folder import network
+from attacker.attacks.image.prior_layout import Layout, check_prompts, check_steps, layout_of, length_of
 from attacker.attacks.image.quiet import quiet
 from attacker.attacks.image.recompute import recomputed
 from victims.base import weights_digest
 from wire.errors import InputError
 
-PREDICTIONS = ("epsilon", "v_prediction")
 MEMORY_BYTES = 1 << 30
 """Activations of a whole sampling beyond which each U-Net call is recomputed in the backward pass instead of kept."""
 
@@ -41,7 +41,7 @@ def normalise(latents: Tensor) -> Tensor:
 class Prior:
     """A generator of pictures from noise and words. All weights are frozen.
 
-    latent: shape (C, h, w) of the noise of one picture. side: of a square picture, in pixels.
+    latent: shape (C, h, w) of the noise of one picture. side: of a square picture, in pixels. layout: of its folder.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Prior:
     scheduler: DDIMScheduler
     latent: tuple[int, int, int]
     side: int
+    layout: Layout
     _schedulers: dict[int, DDIMScheduler] = field(default_factory=dict, repr=False, compare=False)
     _measured: list[int] = field(default_factory=list, repr=False, compare=False)
 
@@ -70,13 +71,17 @@ class Prior:
     @property
     def prompt_length(self) -> int:
         """How many tokens a prompt may have, its start and end included."""
-        return int(min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings))
+        return length_of(self.tokenizer, self.text_encoder.config.max_position_embeddings)
 
     def to(self, device: str | torch.device) -> Prior:
         """Move the networks; returns this prior."""
         for part in (self.autoencoder.module, self.unet, self.text_encoder):
             part.to(device)
         return self
+
+    def at(self, side: int) -> Prior:
+        """The same networks for pictures of ``side`` pixels. InputError where they make none such."""
+        return replace(self, latent=self.layout.latent(side), side=side, _measured=[])
 
     def digest(self) -> bytes:
         """SHA-256 over the weights of all three networks."""
@@ -86,13 +91,7 @@ class Prior:
     @torch.no_grad()
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """Embeddings (n, prompt_length, D) of ``prompts``. InputError where one is longer than the encoder takes."""
-        for prompt in prompts:
-            tokens = len(self.tokenizer(prompt, truncation=False, verbose=False).input_ids)
-            if tokens > self.prompt_length:
-                raise InputError(
-                    f"prompt {prompt!r} has {tokens} tokens with its start and end; "
-                    f"{self.name} accepts at most {self.prompt_length}"
-                )
+        check_prompts(prompts, self.tokenizer, self.prompt_length, self.name)
         ids = self.tokenizer(
             list(prompts), padding="max_length", max_length=self.prompt_length, return_tensors="pt"
         ).input_ids
@@ -194,9 +193,7 @@ class Prior:
 
     def _scheduler(self, steps: int) -> DDIMScheduler:
         """A scheduler of its own for every number of steps: setting them changes it."""
-        most = self.scheduler.config.num_train_timesteps
-        if not 1 <= steps <= most:
-            raise InputError(f"{steps} sampling steps; {self.name} accepts 1 to {most}")
+        check_steps(steps, self.layout.steps, self.name)
         if steps not in self._schedulers:
             scheduler = DDIMScheduler.from_config(self.scheduler.config)
             scheduler.set_timesteps(steps)
@@ -209,47 +206,19 @@ def load_prior(
 ) -> Prior:
     """The prior in ``folder``: a diffusers layout with vae, unet, scheduler, text_encoder and tokenizer.
 
-    side: the pictures' side that is asked for; None takes what the prior makes. Any scheduler is replaced by DDIM on
-    its noise levels. InputError, one line, names what is missing or does not fit.
+    side: the pictures' side that is asked for; None takes that of its training, see
+    :mod:`attacker.attacks.image.prior_layout` for the others. Any scheduler is replaced by DDIM on its noise levels.
+    InputError, one line, names what is missing or does not fit.
     """
-    if not folder.is_dir():
-        raise InputError(f"prior {folder}: no such folder; accepted: a folder in the diffusers layout")
-    schedule = config(folder, "scheduler", "scheduler_config.json")
-    unet_settings, text_settings = config(folder, "unet"), config(folder, "text_encoder")
-    prediction = schedule.get("prediction_type", "epsilon")
-    if prediction not in PREDICTIONS:
-        raise InputError(f"{folder}: its scheduler predicts {prediction!r}; accepted: {', '.join(PREDICTIONS)}")
-    added = unet_settings.get("addition_embed_type")
-    if added not in (None, "text"):
-        raise InputError(f"{folder}: its U-Net wants {added!r} beside the text; accepted: U-Nets that take text alone")
-    tokenizer = _tokenizer(folder)
+    layout = layout_of(folder)
+    side = layout.side if side is None else side
+    latent = layout.latent(side)
+    tokenizer = layout.tokenizer()
     autoencoder = load_autoencoder(folder, "vae", dtype)
-    takes, gives = unet_settings.get("in_channels"), autoencoder.channels
-    if takes != gives:
-        raise InputError(f"{folder}: its U-Net takes latents of {takes} channels, its autoencoder makes {gives}")
-    width, words = unet_settings.get("cross_attention_dim"), text_settings.get("hidden_size")
-    if width != words:
-        raise InputError(f"{folder}: its U-Net takes text of width {width}, its text encoder gives {words}")
-    latent = unet_settings.get("sample_size")
-    if not isinstance(latent, int) or latent < 1:
-        raise InputError(f"{folder}: its U-Net's sample_size is {latent!r}; accepted: the side of a square latent")
-    makes = latent * autoencoder.factor
-    if side is not None and side != makes:
-        raise InputError(f"{folder}: makes pictures of {makes}x{makes} pixels; asked for {side}x{side}")
     unet = network(UNet2DConditionModel, folder, "unet", dtype)
     text_encoder = network(CLIPTextModel, folder, "text_encoder", dtype)
     with quiet():
         # clip_sample is true by default: zero gradients wherever a latent leaves -1..1.
-        scheduler = DDIMScheduler.from_config(schedule, clip_sample=False, thresholding=False)
-    prior = Prior(folder.name, autoencoder, unet, text_encoder, tokenizer, scheduler, (gives, latent, latent), makes)
+        scheduler = DDIMScheduler.from_config(layout.schedule, clip_sample=False, thresholding=False)
+    prior = Prior(folder.name, autoencoder, unet, text_encoder, tokenizer, scheduler, latent, side, layout)
     return prior.to(device)
-
-
-def _tokenizer(folder: Path) -> Any:
-    if not (folder / "tokenizer").is_dir():
-        raise InputError(f"{folder}: holds no tokenizer; accepted: a folder in the diffusers layout")
-    try:
-        with quiet():
-            return CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{folder / 'tokenizer'}: not readable as a CLIP tokenizer ({error})") from error

@@ -39,15 +39,21 @@ class _Inverter(Stateless):
 
     @torch.no_grad()
     def observe(self, frames: Sequence[CapturedFrame]) -> Sequence[Reconstruction]:
-        prior, steps = self._prior, self._settings.steps
+        by_side: dict[int, list[CapturedFrame]] = {}
         for frame in frames:
-            height, width = size_of(frame)
-            if (height, width) != (prior.side, prior.side):
-                raise InputError(
-                    f"frame {frame.frame}: of {width}x{height} pixels; {prior.name} makes {prior.side}x{prior.side}"
-                )
-        if not frames:
-            return []
+            by_side.setdefault(self._side(frame), []).append(frame)
+        return [made for side, some in by_side.items() for made in self._drawn(self._prior.at(side), some)]
+
+    def _side(self, frame: CapturedFrame) -> int:
+        prior, (height, width) = self._prior, size_of(frame)
+        if prior.layout.misfit(height, width):
+            raise InputError(
+                f"frame {frame.frame}: of {width}x{height} pixels; {prior.name} makes {prior.side}x{prior.side}"
+            )
+        return height
+
+    def _drawn(self, prior: Prior, frames: Sequence[CapturedFrame]) -> list[Reconstruction]:
+        steps = self._settings.steps
         drawn = [generator(self._seed, "attack.prior-sample", 0, f.frame).standard_normal(prior.latent) for f in frames]
         noise = torch.from_numpy(np.stack(drawn)).to(device=prior.device, dtype=prior.dtype)
         text = None if self._text is None else self._text.expand(len(frames), -1, -1)

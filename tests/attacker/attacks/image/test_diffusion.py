@@ -197,7 +197,7 @@ def test_from_captured_frames_with_a_folder(tiny_folder: Path, images, capture, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"size": 64}, "makes pictures of 32x32 pixels; asked for 64x64"),
+        ({"size": 64}, "makes pictures of at most 32x32 pixels; asked for 64x64"),
         ({"size": 32, "checkpointing": "yes"}, "setting checkpointing is 'yes'; accepted: auto, on, off"),
         ({"size": 32, "prompt": "cat " * 40}, "tiny accepts at most 16"),
     ],

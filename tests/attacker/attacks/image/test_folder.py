@@ -52,6 +52,15 @@ def test_no_tokenizer(broken: Broken) -> None:
     assert refusal(folder) == f"{folder}: holds no tokenizer; accepted: a folder in the diffusers layout"
 
 
+def test_a_tokenizer_that_contradicts_itself(broken: Broken) -> None:
+    folder = broken()
+    path = folder / "tokenizer" / "tokenizer.json"
+    told = json.loads(path.read_text())
+    told["model"]["merges"].append(["a", "zebra"])
+    path.write_text(json.dumps(told))
+    assert re.match(re.escape(f"{folder / 'tokenizer'}: not readable as a CLIP tokenizer ("), refusal(folder))
+
+
 def test_other_latents(broken: Broken) -> None:
     folder = broken()
     edit(folder / "unet" / "config.json", in_channels=8)
@@ -59,7 +68,7 @@ def test_other_latents(broken: Broken) -> None:
 
 
 def test_another_latent_size(tiny_folder: Path) -> None:
-    wanted = f"{tiny_folder}: makes pictures of 32x32 pixels; asked for 64x64"
+    wanted = f"{tiny_folder}: makes pictures of at most 32x32 pixels; asked for 64x64"
     assert refusal(tiny_folder, side=64) == wanted
 
 
