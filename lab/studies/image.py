@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from attacker.knowledge import KnowledgeCard
-from attacker.registry import attack as registered
 from lab.stream import AttackChoice, StreamSettings
 from lab.studies.base import Cell, Settings
+from lab.studies.image_checks import SAMPLING, check_choice, check_options, misfit
 from lab.studies.image_files import auxiliary_of, prior_of, set_of, source_of, weights_of
 from lab.studies.image_tuning import POLISHED, VARIANTS, WAVES, basis, depth_of, tuned
 from lab.studies.options import listed, whole
@@ -90,14 +90,16 @@ class Plan:
 def plan(settings: Settings, further: Sequence[str] = (), attacks: Sequence[str] = ()) -> Plan:
     """Resolve a study's settings. further: options of the study's own. attacks: its attacks beside those here.
 
-    InputError in one line for an option that does not exist, a victim that does not look at pictures, and data,
-    weights or a prior that are not where they are said to be.
+    InputError in one line for an option that does not exist, a setting that its attack does not take, a victim that
+    does not look at pictures, and data, weights or a prior that are not where they are said to be.
     """
     options = settings.options
     known = (*OPTIONS, *further)
     for key in options:
-        if key not in known and key.partition(".")[0] not in (*ROWS, *attacks):
+        row, dot, _ = key.partition(".")
+        if key not in known and not (dot and row in (*ROWS, *attacks)):
             raise InputError(f"--set {key}: no option of this study; there are: {', '.join(known)}, ATTACK.SETTING")
+    check_options({key: value for key, value in options.items() if key not in known})
     for key in NETWORKS:
         if key in options and not Path(str(options[key])).is_file():
             raise InputError(f"--set {key}={options[key]}: there is no such file")
@@ -115,7 +117,7 @@ def plan(settings: Settings, further: Sequence[str] = (), attacks: Sequence[str]
     if victim_settings["weights"] == "random":
         victim_settings["seed"] = settings.seed
     prior, auxiliary = prior_of(options, found), auxiliary_of(options, source, found)
-    wanted, absent = _wanted(options, prior, auxiliary, amount)
+    wanted, absent = _wanted(options, prior, auxiliary, amount, found.size)
     return Plan(
         found, settings, amount, source, victim_settings, weights, prior, auxiliary, frames, wanted, options, absent
     )
@@ -148,10 +150,10 @@ def choices(plan: Plan, split: str) -> list[AttackChoice]:
 def choice(plan: Plan, row: str, split: str, label: str = "", **further: Any) -> AttackChoice:
     """One attack at a split point. row: its name, or one of :data:`VARIANTS`. label: what its rows are called instead.
 
-    further: settings that go before the plan's; what the user set for this attack goes before both.
+    further: settings that go before the plan's; what the user set for this attack goes before both. InputError where
+    the attack would refuse all these when the stream is over.
     """
     name = VARIANTS.get(row, row)
-    registered(name)  # a name that is not there is answered before anything starts
     amount = plan.amount
     files, settings = _granted(plan, name)
     if name in ("diffusion", "prior-sample"):
@@ -169,7 +171,9 @@ def choice(plan: Plan, row: str, split: str, label: str = "", **further: Any) ->
     if row == POLISHED:
         settings["polish"] = amount.polish
     own = {key.partition(".")[2]: value for key, value in plan.options.items() if key.startswith(f"{row}.")}
-    return AttackChoice(name, label or (row if row != name else ""), {**settings, **further, **own}, files)
+    made = AttackChoice(name, label or (row if row != name else ""), {**settings, **further, **own}, files)
+    check_choice(made, plan.victim.size)
+    return made
 
 
 def cell(plan: Plan, split: str, title: str = "", attacks: Sequence[AttackChoice] = (), **columns: Any) -> Cell:
@@ -237,7 +241,7 @@ def _amount(settings: Settings) -> Amount:
 
 
 def _wanted(
-    options: Mapping[str, Any], prior: Path | None, auxiliary: Path | None, amount: Amount
+    options: Mapping[str, Any], prior: Path | None, auxiliary: Path | None, amount: Amount, size: tuple[int, int]
 ) -> tuple[list[str], dict[str, str]]:
     """The attacks that run, and why the others do not. InputError for one that was asked for and cannot."""
     everything = [row for row in ROWS if row != POLISHED or amount.polish]
@@ -250,8 +254,10 @@ def _wanted(
             without[name] = "there are no auxiliary pictures (--set auxiliary=PATH)"
         elif name in ("decoder", "diffusion", POLISHED, "prior-sample") and prior is None:
             without[name] = "there is no prior for pictures of this size (--set prior=FOLDER)"
-        elif name in ("diffusion", POLISHED, "prior-sample") and not (prior and (prior / "unet").is_dir()):
+        elif name in (*SAMPLING, POLISHED) and not (prior and (prior / "unet").is_dir()):
             without[name] = "the prior is an autoencoder alone"
+        elif name in ("decoder", *SAMPLING, POLISHED) and prior and (why := misfit(prior, name, size)):
+            without[name] = why
     if "attacks" in options and without:
         name, why = next(iter(without.items()))
         raise InputError(f"--set attacks={name}: {why}")

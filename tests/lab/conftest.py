@@ -1,4 +1,4 @@
-"""A run folder as edge and listener leave it, written with their own record writers."""
+"""A run folder as edge and listener leave it, written with their own record writers; the command line; a prior."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -13,8 +14,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from lab import cli
 from lab.runfolder import RunFolder, write_whole
 from lab.studies.registry import STUDIES
+from tests.contract.tiny_prior import write_tiny_prior
 from wire import arrays
 from wire.record import RecordWriter
 
@@ -34,6 +37,40 @@ def street_like(seed: int, points: int = 3000) -> np.ndarray:
     far = np.stack([rng.uniform(26, 60, n), rng.uniform(-30, 30, n), rng.uniform(-1.7, 3, n)], 1)
     xyz = np.concatenate([ground, wall, box, far])
     return np.hstack([xyz, rng.random((len(xyz), 1))]).astype(np.float32)
+
+
+@dataclass
+class Ended:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def eavesplit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Ended]:
+    """Runs a command line in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["eavesplit", *words])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as leave:
+            code = int(leave.code or 0)
+        said = capsys.readouterr()
+        return Ended(code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole prior's folder with random weights. Read only: copy it before you break it."""
+    return write_tiny_prior(tmp_path_factory.mktemp("prior") / "tiny")
 
 
 @pytest.fixture

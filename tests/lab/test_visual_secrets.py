@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,11 +59,9 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def prior(tmp_path: Path) -> Path:
-    """A folder that looks like a whole prior."""
-    for part in ("vae", "unet"):
-        (tmp_path / "prior" / part).mkdir(parents=True)
-    return tmp_path / "prior"
+def prior(tmp_path: Path, tiny_prior: Path) -> Path:
+    """A whole prior, to be broken as well."""
+    return Path(shutil.copytree(tiny_prior, tmp_path / "prior"))
 
 
 def asked(data: Path, **options: object) -> Settings:
@@ -123,7 +122,7 @@ def test_smoothing_goes_by_the_stage_also_within_one() -> None:
 def test_what_cannot_run_is_left_out_and_named(data: Path, prior: Path) -> None:
     absent = STUDY.cells(asked(data))[0].columns["absent"]
     assert set(absent) == {"prior-sample", "decoder", "diffusion", "diffusion-polished"}
-    (prior / "unet").rmdir()
+    shutil.rmtree(prior / "unet")
     alone = STUDY.cells(asked(data, prior=str(prior)))[0]
     assert [choice.row for choice in alone.stream.attacks] == [
         "mean-picture",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +29,12 @@ def picture(seed: int, side: int = 48) -> Image.Image:
 
 
 @pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """As EAVESPLIT_DATA has it: a video of six frames, four photographs, CIFAR-10 of noise, an autoencoder's place."""
-    for name in ("video/drive_half_second", "images/photos", "images/cifar10", "weights/taesd", "prior/unet"):
+def data(tmp_path: Path, tiny_prior: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """As EAVESPLIT_DATA has it: a video of six frames, four photographs, CIFAR-10 of noise, an autoencoder; a prior."""
+    for name in ("video/drive_half_second", "images/photos", "images/cifar10"):
         (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "prior" / "vae").mkdir()
-    (tmp_path / "weights" / "taesd" / "config.json").write_text("{}")
+    shutil.copytree(tiny_prior, tmp_path / "prior")
+    shutil.copytree(tiny_prior / "vae", tmp_path / "weights" / "taesd")
     drive = tmp_path / "video" / "drive_half_second"
     for i in range(6):
         picture(i).save(drive / f"{i}.png")

@@ -29,13 +29,19 @@ class Shape:
     channels: int
     factor: int
 
+    def misfit(self, height: int, width: int) -> str:
+        """Why it takes no picture of ``height`` and ``width`` pixels; empty where it does."""
+        if not (height % self.factor or width % self.factor):
+            return ""
+        return (
+            f"a picture of {width}x{height} pixels does not fit the autoencoder; "
+            f"accepted: sides that are multiples of {self.factor}"
+        )
+
     def check(self, height: int, width: int) -> None:
         """InputError where a side of a picture, in pixels, is no multiple of factor."""
-        if height % self.factor or width % self.factor:
-            raise InputError(
-                f"a picture of {width}x{height} pixels does not fit the autoencoder; "
-                f"accepted: sides that are multiples of {self.factor}"
-            )
+        if why := self.misfit(height, width):
+            raise InputError(why)
 
 
 @dataclass(frozen=True)

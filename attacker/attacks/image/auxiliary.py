@@ -30,9 +30,14 @@ def read_auxiliary(path: Path, size: tuple[int, int], limit: int) -> np.ndarray:
     return np.stack([fitted(image, size) for image in images])
 
 
-def auxiliary_pictures(grants: Grants, size: tuple[int, int], limit: int, attack: str) -> np.ndarray:
-    """:func:`read_auxiliary` of ``grants.files["auxiliary"]``; InputError where it was not granted."""
+def granted_auxiliary(grants: Grants, attack: str) -> Path:
+    """``grants.files["auxiliary"]``; InputError where it was not granted."""
     path = grants.files.get("auxiliary")
     if path is None:
         raise InputError(f"attack {attack} needs public pictures; accepted: a file auxiliary (.npz, or a folder)")
-    return read_auxiliary(path, size, limit)
+    return path
+
+
+def auxiliary_pictures(grants: Grants, size: tuple[int, int], limit: int, attack: str) -> np.ndarray:
+    """:func:`read_auxiliary` of :func:`granted_auxiliary`."""
+    return read_auxiliary(granted_auxiliary(grants, attack), size, limit)

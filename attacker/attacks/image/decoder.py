@@ -12,11 +12,11 @@ from torch import Tensor
 
 from attacker.attacks.base import Grants
 from attacker.attacks.image.autoencoder import Autoencoder
-from attacker.attacks.image.auxiliary import auxiliary_pictures
+from attacker.attacks.image.auxiliary import auxiliary_pictures, granted_auxiliary
 from attacker.attacks.image.choices import choice, device, number
 from attacker.attacks.image.descent import Variable, descend
 from attacker.attacks.image.direct import GREY
-from attacker.attacks.image.generators import autoencoder_of, granted_folder
+from attacker.attacks.image.generators import autoencoder_of, autoencoder_shape_of, granted_folder
 from attacker.attacks.image.inversion import Inversion, Method, Problem
 from attacker.attacks.image.optimising import Optimising, OptimisingSettings, inverted, tie
 from victims.base import Progress, silent
@@ -115,3 +115,9 @@ class Decoder(Optimising):
         if settings.start == "mean" or (settings.start == "auto" and "auxiliary" in grants.files):
             auxiliary = pictures_of(auxiliary_pictures(grants, size, settings.auxiliary_frames, self.name))
         return partial(decoder, settings=settings, autoencoder=autoencoder, auxiliary=auxiliary)
+
+    def check_files(self, settings: DecoderSettings, grants: Grants, size: tuple[int, int]) -> None:
+        """InputError where the folder holds no autoencoder for such pictures, or the start's were not granted."""
+        autoencoder_shape_of(granted_folder(grants, self.name)).check(*size)
+        if settings.start == "mean":
+            granted_auxiliary(grants, self.name)

@@ -20,6 +20,7 @@ from attacker.attacks.image.inversion import Inversion, Method, Problem
 from attacker.attacks.image.losses import NEGENTROPIES
 from attacker.attacks.image.optimising import Optimising, OptimisingSettings, inverted, tie
 from attacker.attacks.image.prior import Prior, normalise
+from attacker.attacks.image.prior_layout import layout_of
 from victims.base import Progress
 from wire.errors import InputError
 from wire.payload import Meta
@@ -187,3 +188,7 @@ class Diffusion(Optimising):
         prior = prior_of(granted_folder(grants, self.name), size, device(grants.settings))
         _text(prior, settings.prompts)
         return partial(diffusion, settings=settings, prior=prior)
+
+    def check_files(self, settings: DiffusionSettings, grants: Grants, size: tuple[int, int]) -> None:
+        """InputError where the folder holds no prior for such pictures, prompts and steps."""
+        layout_of(granted_folder(grants, self.name)).check(size, settings.steps, settings.prompts)

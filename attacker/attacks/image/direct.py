@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from attacker.attacks.base import Grants
-from attacker.attacks.image.auxiliary import auxiliary_pictures
+from attacker.attacks.image.auxiliary import auxiliary_pictures, granted_auxiliary
 from attacker.attacks.image.basis import BASES
 from attacker.attacks.image.choices import choice, number
 from attacker.attacks.image.descent import Variable, descend
@@ -76,3 +76,8 @@ class Direct(Optimising):
             return partial(direct, settings=settings)
         pictures = pictures_of(auxiliary_pictures(grants, size, settings.auxiliary_frames, self.name))
         return partial(direct, settings=settings, auxiliary=pictures)
+
+    def check_files(self, settings: DirectSettings, grants: Grants, size: tuple[int, int]) -> None:
+        """InputError where it starts at a mean of pictures that were not granted."""
+        if settings.start == "mean":
+            granted_auxiliary(grants, self.name)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from attacker.attacks.base import CapturedFrame, Grants, Inverter, Needs, Reconstruction, SessionInfo
-from attacker.attacks.image.auxiliary import auxiliary_pictures
+from attacker.attacks.image.auxiliary import auxiliary_pictures, granted_auxiliary
 from attacker.attacks.image.choices import number, read
 from attacker.attacks.image.sizes import size_of
 from attacker.attacks.stateless import Stateless, Untrained
@@ -51,8 +51,14 @@ class MeanPicture(Untrained):
     name = "mean-picture"
     modality = "image"
     needs = Needs("wire", "none")
+    kind = MeanPictureSettings
+
+    def check(self, grants: Grants, size: tuple[int, int]) -> None:
+        """InputError where a setting is not accepted, or no auxiliary pictures are granted."""
+        read(self.kind, grants.settings, self.name)
+        granted_auxiliary(grants, self.name)
 
     def open(self, session: SessionInfo, grants: Grants) -> Inverter:
         """An inverter for any split point. InputError where no auxiliary pictures are granted."""
-        settings = read(MeanPictureSettings, grants.settings, self.name)
+        settings = read(self.kind, grants.settings, self.name)
         return _Inverter(self.name, grants, settings.auxiliary_frames)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from attacker.attacks.base import CapturedFrame, Grants, Inverter, Needs, Reconstruction, SessionInfo
-from attacker.attacks.image.auxiliary import auxiliary_pictures
+from attacker.attacks.image.auxiliary import auxiliary_pictures, granted_auxiliary
 from attacker.attacks.image.choices import number, read
 from attacker.attacks.image.losses import relative
 from attacker.attacks.image.white_box import WhiteBox, white_box
@@ -93,10 +93,16 @@ class NearestPicture(Untrained):
     name = "nearest-picture"
     modality = "image"
     needs = Needs("wire", "white", batch=16)
+    kind = NearestPictureSettings
+
+    def check(self, grants: Grants, size: tuple[int, int]) -> None:
+        """InputError where a setting is not accepted, or no auxiliary pictures are granted."""
+        read(self.kind, grants.settings, self.name)
+        granted_auxiliary(grants, self.name)
 
     def open(self, session: SessionInfo, grants: Grants) -> Inverter:
         """An inverter of a session. InputError where weights or auxiliary pictures are not granted."""
-        settings = read(NearestPictureSettings, grants.settings, self.name)
+        settings = read(self.kind, grants.settings, self.name)
         box = white_box(session, grants, self.name)
         images = auxiliary_pictures(grants, box.size, settings.auxiliary_frames, self.name)
         origin = f"{session.victim}|{session.split}|{box.weights_sha256}|"

@@ -78,7 +78,7 @@ def inverted(found: Descended, meta: Sequence[Mapping[str, Meta]] | None = None)
 class Optimising(Untrained):
     """An attack that needs the victim's weights and optimises, 16 frames at once.
 
-    A subclass has ``name``, ``kind`` (its settings) and :meth:`method`.
+    A subclass has ``name``, ``kind`` (its settings), :meth:`method` and :meth:`check_files`.
     """
 
     name: str
@@ -89,6 +89,13 @@ class Optimising(Untrained):
     def method(self, settings: Any, grants: Grants, size: tuple[int, int]) -> Method:
         """The inversion itself. settings: of :attr:`kind`. size: height and width of a picture, in pixels."""
         raise NotImplementedError
+
+    def check_files(self, settings: Any, grants: Grants, size: tuple[int, int]) -> None:
+        """InputError where :meth:`method` would refuse the granted files, without loading them."""
+
+    def check(self, grants: Grants, size: tuple[int, int]) -> None:
+        """InputError, one line, where settings or files do not do for pictures of ``size``."""
+        self.check_files(read(self.kind, grants.settings, self.name), grants, size)
 
     def open(self, session: SessionInfo, grants: Grants) -> Inverter:
         """An inverter of a session. InputError, one line, where settings or files do not do."""

@@ -14,6 +14,7 @@ from attacker.attacks.image import choices
 from attacker.attacks.image.choices import number, read
 from attacker.attacks.image.generators import granted_folder
 from attacker.attacks.image.prior import Prior, load_prior
+from attacker.attacks.image.prior_layout import layout_of
 from attacker.attacks.image.sizes import size_of
 from attacker.attacks.stateless import Stateless, Untrained
 from victims.image.preprocessing import images_of
@@ -71,9 +72,15 @@ class PriorSample(Untrained):
     name = "prior-sample"
     modality = "image"
     needs = Needs("wire", "none", batch=16)
+    kind = PriorSampleSettings
+
+    def check(self, grants: Grants, size: tuple[int, int]) -> None:
+        """InputError where the folder holds no prior for such pictures, prompt and steps."""
+        settings = read(self.kind, grants.settings, self.name)
+        layout_of(granted_folder(grants, self.name)).check(size, settings.steps, [settings.prompt])
 
     def open(self, session: SessionInfo, grants: Grants) -> Inverter:
         """An inverter for any split point. InputError where no prior is granted, or it is none."""
-        settings = read(PriorSampleSettings, grants.settings, self.name)
+        settings = read(self.kind, grants.settings, self.name)
         prior = load_prior(granted_folder(grants, self.name), device=choices.device(grants.settings))
         return _Inverter(self.name, prior, settings, choices.seed(grants.settings, self.name))
