@@ -212,17 +212,22 @@ def knowledge(plan: Plan) -> KnowledgeCard:
 def keep_apart(cell: Cell) -> None:
     """Refuse auxiliary pictures that are streamed as well. InputError names the first that is in both.
 
-    By digest of each decoded picture, so that the same file under another name is found too.
+    By digest of each decoded picture, so that the same file under another name is found too; as many are compared as
+    any attack is granted, and no fewer than :data:`AUXILIARY_FRAMES`.
     """
     stream = cell.stream
-    files = {choice.files["auxiliary"] for choice in stream.attacks if "auxiliary" in choice.files}
+    granted: dict[Path, int] = {}
+    for choice in stream.attacks:
+        if path := choice.files.get("auxiliary"):
+            number = int(choice.settings.get("auxiliary_frames", AUXILIARY_FRAMES))
+            granted[path] = max(number, granted.get(path, AUXILIARY_FRAMES))
     found = victim(stream.victim)
     streamed = {
         sample.digest(): sample.name
         for sample in islice(_readable(found.samples(stream.source, stream.victim_settings)), stream.frames)
     }
-    for path in files:
-        for sample in islice(_readable(found.samples(str(path), {})), AUXILIARY_FRAMES):
+    for path, number in granted.items():
+        for sample in islice(_readable(found.samples(str(path), {})), number):
             if sample.digest() in streamed:
                 raise InputError(
                     f"auxiliary {path}: {sample.name} is streamed as {streamed[sample.digest()]}; accepted: pictures "

@@ -30,7 +30,7 @@ from lab.studies.image import keep_apart, stage_ends
 from lab.studies.image_tuning import depth_of
 from lab.studies.registry import study
 from lab.studies.visual_secrets_sheets import course_sheets
-from lab.studies.visual_secrets_whitebox import STUDY
+from lab.studies.visual_secrets_whitebox import STUDY, table_1
 from lab.summary import differences
 from victims.base import Sample
 from victims.image import cifar
@@ -165,6 +165,26 @@ def test_an_auxiliary_picture_that_is_streamed_is_refused_under_any_name(data: P
     Image.fromarray(pictures(COUNT, 0)[4]).save(others / "b.png")
     with pytest.raises(InputError, match="b is streamed as cifar10_lossless_test100/00004"):
         keep_apart(cell)
+
+
+def test_as_many_auxiliary_pictures_are_compared_as_an_attack_is_granted(data: Path) -> None:
+    """One of 1,003 is streamed as well, behind those that attacks are granted by themselves."""
+    many = pictures(1003, 5)
+    many[1002] = pictures(COUNT, 0)[4]
+    np.savez(data / cifar.FILES["jpeg-train"], images=many, labels=np.zeros(len(many), int))
+    keep_apart(STUDY.cells(asked(data))[0])
+    keep_apart(STUDY.cells(asked(data, **{"nearest-picture.auxiliary_frames": 1002}))[0])
+    with pytest.raises(InputError, match="01002 is streamed as cifar10_lossless_test100/00004"):
+        keep_apart(STUDY.cells(asked(data, **{"nearest-picture.auxiliary_frames": 1003}))[0])
+
+
+def test_inception_scores_are_missed_only_where_no_network_was_given(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "inception.pt").write_bytes(b"")
+    note = "Inception scores are not among our figures: no Inception network was given."
+    for options, missed in (({}, True), ({"inception": str(tmp_path / "inception.pt")}, False)):
+        cells = STUDY.cells(asked(data, **options))
+        results = [CellResult(cell, tmp_path, {"scores": {}}) for cell in cells]
+        assert (note in table_1(results).notes) is missed
 
 
 def test_the_papers_values_stand_beside_their_own_layer_only(data: Path) -> None:
