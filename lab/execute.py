@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lab.contacts import write_contact
 from lab.runfolder import RunFolder
+from lab.sources import check_sources
 from lab.studies.base import Captioned, CellResult, Settings, plain, restored
 from lab.studies.links import cells_of
 from lab.studies.registry import study as find
@@ -50,8 +51,10 @@ def execute(name: str, settings: Settings, root: Path, resume: Path | None, prog
             raise InputError(f"--resume {resume}: that is a run of {folder.config['study']}, not of {name}")
         settings = restored(folder.config["settings"])
         cells = cells_of(study, settings)
+        check_sources(cell for cell in cells if not folder.cell(cell.id).finished)
     else:
         cells = cells_of(study, settings)
+        check_sources(cells)
         folder = RunFolder.create(root, name, {"seed": settings.seed, "settings": plain(settings)})
     results: list[CellResult] = []
     for number, cell in enumerate(cells):

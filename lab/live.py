@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lab.sources import check_sources
 from lab.stream import Stream, StreamSettings
 from lab.studies.base import Settings
 from lab.studies.links import cells_of
@@ -203,7 +204,8 @@ def is_training(settings: StreamSettings) -> bool:
 
 
 def demo_cut(study: str, settings: Settings) -> tuple[str, Cut]:
-    """A study's first split point, and its stream at any; InputError where the study has none there.
+    """A study's first split point, and its stream at any; InputError where the study has none there, and
+    where nothing of its source can be read.
 
     Options that were not asked for are those that the study declares for live use.
     """
@@ -213,4 +215,6 @@ def demo_cut(study: str, settings: Settings) -> tuple[str, Cut]:
     def cut(split: str) -> StreamSettings:
         return cells_of(chosen, replace(settings, splits=(split,)))[0].stream
 
-    return cells_of(chosen, settings)[0].stream.split, cut
+    cells = cells_of(chosen, settings)
+    check_sources(cells[:1])
+    return cells[0].stream.split, cut

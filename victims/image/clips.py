@@ -29,15 +29,33 @@ Clip = Callable[[], list[Sample]]
 class Clips(Iterator[Sample]):
     """The frames of all clips, one after the other, at most ``most`` (0: all). A clip with a picture that cannot be
     read raises InputError when it is reached, as a whole, and the next one follows: frame numbers stay multiples of the
-    clips' length."""
+    clips' length, and what cannot be read does not count.
 
-    def __init__(self, clips: Iterable[Clip], most: int = 0) -> None:
-        self._clips, self._ready = iter(clips), deque[Sample]()
+    origin: where they come from, kind: what they are, for messages. Reads up to the first clip that can be read.
+    InputError where there is none.
+    """
+
+    def __init__(self, clips: Iterable[Clip], most: int = 0, *, origin: Path, kind: str = "pictures") -> None:
+        self._clips, self._ready, self._failed = iter(clips), deque[Sample](), deque[InputError]()
         self._left = most if most else math.inf
+        while not self._ready:
+            try:
+                self._ready.extend(next(self._clips)())
+            except StopIteration:
+                break
+            except InputError as error:
+                self._failed.append(error)
+        if len(self._failed) == 1 and not self._ready:
+            raise self._failed[0]
+        if self._failed and not self._ready:
+            which = f"none of its {len(self._failed)} {kind} can be read; the first: {self._failed[0]}"
+            raise InputError(f"{origin}: {which}")
 
     def __next__(self) -> Sample:
         if self._left <= 0:
             raise StopIteration
+        if self._failed:
+            raise self._failed.popleft()
         while not self._ready:
             self._ready.extend(next(self._clips)())
         self._left -= 1

@@ -152,8 +152,9 @@ class ImageVictim:
         folder of pictures.
 
         Larger and smaller pictures are cut to their central part of the network's shape (or squeezed) and resized. A
-        picture that cannot be read raises InputError when it is reached, and the next one follows. ``clip`` holds for
-        folders of videos, ``pan`` for every other source but scenes, so that both may be set.
+        picture that cannot be read raises InputError when it is reached, and the next one follows; it does not count
+        among ``frames``. InputError at once where none can be read. ``clip`` holds for folders of videos, ``pan`` for
+        every other source but scenes, so that both may be set.
         """
         frames = _whole(settings, "frames", 0)
         if source == "procedural":
@@ -165,34 +166,39 @@ class ImageVictim:
             raise InputError(f"{path}: no such file or folder of pictures")
         clip, pan = _whole(settings, "clip", 0), _whole(settings, "pan", 0)
         if clip and videos(path):
-            return Clips((partial(self._clip, name, files) for name, files in video_clips(path, clip)), frames)
+            found = video_clips(path, clip)
+            clips = (partial(self._clip, name, files) for name, files in found)
+            return Clips(clips, frames, origin=path, kind="clips")
+        side = self.side if pan else 0
         name = str(settings.get("set", "lossless"))
         array = path if path.suffix == ".npz" else cifar.find(path, name)
         if array is None:
             files = find_pictures(path)
             if pan:
-                return Clips((partial(self._pan, f.stem, partial(read_picture, f), -1, pan) for f in files), frames)
-            # A map goes on after an element raised: one unreadable picture does not end the stream.
-            return map(self._from_file, files[:frames] if frames else files)
+                panned = (partial(self._pan, f.stem, partial(read_picture, f), -1, side, pan) for f in files)
+                return Clips(panned, frames, origin=path)
+            return Clips((partial(self._from_file, f) for f in files), frames, origin=path)
         pictures = read_arrays(array, math.ceil(frames / max(pan, 1)) or None)
+        if not len(pictures):
+            raise InputError(f"{array}: holds no pictures")
         numbered = zip(range(len(pictures)), pictures.images, pictures.labels, strict=True)
         told = ((f"{array.stem}/{i:05d}", image, int(label)) for i, image, label in numbered)
         if pan:
-            return Clips(
-                (partial(self._pan, name, partial(np.asarray, image), label, pan) for name, image, label in told),
-                frames,
+            panned = (
+                partial(self._pan, name, partial(np.asarray, image), label, side, pan) for name, image, label in told
             )
+            return Clips(panned, frames, origin=array)
         return (self._sample(*picture) for picture in told)
 
-    def _from_file(self, path: Path) -> Sample:
+    def _from_file(self, path: Path) -> list[Sample]:
         video = {"group": path.parent.name} if (path.parent / INDEX).is_file() else {}
-        return self._sample(path.stem, read_picture(path), -1, video)
+        return [self._sample(path.stem, read_picture(path), -1, video)]
 
     def _clip(self, name: str, files: Sequence[Path]) -> list[Sample]:
         return [self._sample(f"{name}/{file.stem}", read_picture(file), -1, {"group": name}) for file in files]
 
-    def _pan(self, name: str, read: Callable[[], np.ndarray], label: int, length: int) -> list[Sample]:
-        windows = enumerate(pan_over(read(), self.side, length))
+    def _pan(self, name: str, read: Callable[[], np.ndarray], label: int, side: int, length: int) -> list[Sample]:
+        windows = enumerate(pan_over(read(), side, length))
         return [self._sample(f"{name}/pan-{i:02d}", window, label, {"group": name}) for i, window in windows]
 
     def _sample(

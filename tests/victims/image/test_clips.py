@@ -61,6 +61,14 @@ def test_a_clip_with_a_broken_frame_is_left_out_whole(tmp_path: Path) -> None:
     assert levels(list(stream)) == [5, 6]
 
 
+def test_videos_without_a_whole_clip_are_refused_before_the_stream(tmp_path: Path) -> None:
+    folder = video(tmp_path / "a", [1, 2, 3, 4])
+    for name in ("001", "003"):
+        (folder / f"{name}.png").write_bytes(b"broken")
+    with pytest.raises(InputError, match=r"^.*: none of its 2 clips can be read; the first: .*003\.png: no picture"):
+        CIFAR_RESNET20.samples(str(tmp_path), {"clip": 2})
+
+
 def test_bad_videos_are_one_line(tmp_path: Path) -> None:
     folder = video(tmp_path / "a", [1, 2])
     with pytest.raises(InputError, match=r"^.*: no video of 3 frames; accepted: folders with frames\.csv"):

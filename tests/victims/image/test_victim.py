@@ -13,9 +13,11 @@ from torch import nn
 from tests.contract.victim import check_victim
 from victims.base import Sample, validate
 from victims.image.cifar import FILES
+from victims.image.pictures import read_picture
 from victims.image.preprocessing import IMAGENET, pictures_of
 from victims.image.victim import CIFAR_RESNET20, CIFAR_VIT, RESNET18, RESNET50, VIT_B, ImageVictim, own_victim
 from victims.image.view import VIEW
+from victims.readable import readable
 from victims.registry import victim
 from victims.view import Image as Shown
 from victims.view import Text, view
@@ -116,6 +118,53 @@ def test_a_stream_goes_on_past_a_bad_picture(tmp_path: Path) -> None:
     assert last.name == "c" and last.arrays["image"].shape == (32, 32, 3) and not last.truth
     with pytest.raises(StopIteration):
         next(stream)
+
+
+def test_frames_are_counted_after_what_can_be_read(tmp_path: Path) -> None:
+    for name in "bdef":
+        Image.fromarray(np.full((32, 32, 3), ord(name), np.uint8)).save(tmp_path / f"{name}.png")
+    for name in "acg":
+        (tmp_path / f"{name}.png").write_bytes(b"no picture")
+    stream = CIFAR_RESNET20.samples(str(tmp_path), {"frames": 3})
+    met: list[str] = []
+    while True:
+        try:
+            met.append(next(stream).name)
+        except StopIteration:
+            break
+        except InputError as error:
+            met.append(str(error).removeprefix(f"{tmp_path}/"))
+    bad = "no picture; accepted: PNG, JPEG, WEBP, BMP"
+    assert met == [f"a.png: {bad}", "b", f"c.png: {bad}", "d", "e"]
+
+
+def test_a_folder_without_a_readable_picture_is_refused_before_the_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    Image.new("RGBA", (9, 9)).save(tmp_path / "b.png")
+    with pytest.raises(InputError) as caught:
+        CIFAR_RESNET20.samples(str(tmp_path), {"frames": 1})
+    assert str(caught.value) == (
+        f"{tmp_path}: none of its 2 pictures can be read; the first: {tmp_path}/a.png: no picture; "
+        "accepted: PNG, JPEG, WEBP, BMP"
+    )
+    np.savez(tmp_path / "none.npz", images=np.zeros((0, 32, 32, 3), np.uint8))
+    with pytest.raises(InputError, match=r"none\.npz: holds no pictures$"):
+        CIFAR_RESNET20.samples(str(tmp_path / "none.npz"), {})
+    for name in "cd":
+        Image.new("RGB", (32, 32)).save(tmp_path / f"{name}.png")
+    opened: list[str] = []
+
+    def opening(path: Path) -> np.ndarray:
+        opened.append(path.stem)
+        return read_picture(path)
+
+    monkeypatch.setattr("victims.image.victim.read_picture", opening)
+    stream = CIFAR_RESNET20.samples(str(tmp_path), {})
+    assert opened == ["a", "b", "c"]  # up to the first that can be read
+    assert [sample.name for sample in readable(stream)] == ["c", "d"]
+    assert opened == ["a", "b", "c", "d"]  # none of them twice
 
 
 def test_streams_of_arrays_carry_their_labels(tmp_path: Path) -> None:
