@@ -99,10 +99,11 @@ def _fit(config: FitConfig, card: KnowledgeCard) -> int:
 
 
 def _samples(config: FitConfig) -> Iterator[Sample]:
+    from victims.readable import readable
     from victims.registry import victim
 
     settings = {"frames": config.frames, "seed": config.seed, **config.data_settings}
-    yield from victim(config.victim).samples(config.data, settings)
+    return readable(victim(config.victim).samples(config.data, settings))
 
 
 if __name__ == "__main__":

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from defenses.base import Calibration
 from defenses.registry import build
 from edge.config import EdgeConfig
 from victims.base import Head, Victim
-from wire.errors import InputError
+from victims.readable import readable
 from wire.payload import Payload
 
 
@@ -38,14 +39,7 @@ def _path(config: EdgeConfig, split: str) -> Path:
 
 def _clean(config: EdgeConfig, victim: Victim, head: Head) -> Iterator[Payload]:
     settings = {"seed": config.seed, **config.victim_settings, "frames": config.calibration_frames}
-    stream = iter(victim.samples(config.source, settings))
-    for _ in range(config.calibration_frames):
-        try:
-            sample = next(stream)
-        except StopIteration:
-            return
-        except InputError:
-            continue
+    for sample in islice(readable(victim.samples(config.source, settings)), config.calibration_frames):
         exchange = head.exchange(sample)
         yield from next(exchange)
         exchange.close()

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from defenses.registry import build
+from victims.readable import readable
 from victims.registry import victim
 
 
@@ -24,12 +25,13 @@ def calibration_of(
 ) -> dict[str, float] | None:
     """``rms`` and, where it was measured, ``clip`` of the clean features of ``frames`` samples; None without a defense.
 
-    source, samples: as the victim's ``samples`` takes them. With an edge's own they come to what that edge measures.
+    source, samples: as the victim's ``samples`` takes them. With an edge's own they come to what that edge measures:
+    both pass over a sample that cannot be read.
     """
     if defense == "none":
         return None
     chosen = victim(name)
     head = chosen.cut(split, victim_settings).head()
-    stream = islice(chosen.samples(source, {**samples, "frames": frames}), frames)
+    stream = islice(readable(chosen.samples(source, {**samples, "frames": frames})), frames)
     measured = build(defense, settings).calibrate(part for sample in stream for part in next(head.exchange(sample)))
     return {"rms": measured.rms} if measured.clip is None else {"rms": measured.rms, "clip": measured.clip}

@@ -24,6 +24,7 @@ from lab.studies.image import Plan, keep_apart
 from lab.tables import Sheet
 from lab.telling import table
 from victims.base import Progress
+from victims.readable import readable
 from victims.registry import victim
 from wire.errors import InputError
 
@@ -120,7 +121,7 @@ def run_black_box(study: str, cell: Cell, work: Path, progress: Progress) -> Cel
         else a
         for a in cell.stream.attacks
     ]
-    _keep_apart(cell.stream, {row: one.made for row, one in fitted.items()})
+    keep_asked_apart(cell.stream, {row: one.made for row, one in fitted.items()})
 
     def on_stream(done: float, total: float, note: str = "") -> None:
         progress(FIT_SHARE + (1 - FIT_SHARE) * done / max(total, 1e-9), 1.0, note)
@@ -178,9 +179,10 @@ def _inverting(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: settings[key] for key in ("steps",) if key in settings}
 
 
-def _keep_apart(stream: StreamSettings, made: Mapping[str, Path]) -> None:
+def keep_asked_apart(stream: StreamSettings, made: Mapping[str, Path]) -> None:
+    """Refuse trained files (row -> path) that asked about what is streamed. InputError names the first such sample."""
     samples = victim(stream.victim).samples(stream.source, {"seed": stream.seed, **stream.victim_settings})
-    streamed = {sample.digest(): sample.name for sample in islice(samples, stream.frames)}
+    streamed = {sample.digest(): sample.name for sample in islice(readable(samples), stream.frames)}
     for row, path in made.items():
         both = asked_about(path, streamed)
         if both:

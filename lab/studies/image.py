@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -16,8 +16,8 @@ from lab.studies.image_checks import SAMPLING, check_choice, check_options, misf
 from lab.studies.image_files import auxiliary_of, prior_of, set_of, source_of, weights_of
 from lab.studies.image_tuning import POLISHED, VARIANTS, WAVES, basis, depth_of, tuned
 from lab.studies.options import listed, whole
-from victims.base import Sample
 from victims.image.victim import ImageVictim
+from victims.readable import readable
 from victims.registry import victim
 from wire.errors import InputError
 from wire.payload import Meta
@@ -224,10 +224,10 @@ def keep_apart(cell: Cell) -> None:
     found = victim(stream.victim)
     streamed = {
         sample.digest(): sample.name
-        for sample in islice(_readable(found.samples(stream.source, stream.victim_settings)), stream.frames)
+        for sample in islice(readable(found.samples(stream.source, stream.victim_settings)), stream.frames)
     }
     for path, number in granted.items():
-        for sample in islice(_readable(found.samples(str(path), {})), number):
+        for sample in islice(readable(found.samples(str(path), {})), number):
             if sample.digest() in streamed:
                 raise InputError(
                     f"auxiliary {path}: {sample.name} is streamed as {streamed[sample.digest()]}; accepted: pictures "
@@ -284,15 +284,3 @@ def _granted(plan: Plan, name: str) -> tuple[dict[str, Path], dict[str, Any]]:
     if name in ("decoder", "diffusion", "prior-sample") and plan.prior is not None:
         files["prior"] = plan.prior
     return files, settings
-
-
-def _readable(source: Iterable[Sample]) -> Iterator[Sample]:
-    """The pictures that can be read; the stream counts the others itself."""
-    samples = iter(source)
-    while True:
-        try:
-            yield next(samples)
-        except StopIteration:
-            return
-        except InputError:
-            continue

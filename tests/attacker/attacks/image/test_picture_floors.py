@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from attacker.attacks.base import Grants
 from attacker.attacks.image import nearest_picture
+from attacker.attacks.image.auxiliary import read_auxiliary
 from attacker.attacks.image.nearest_picture import nearest
 from attacker.attacks.image.prior import load_prior
 from attacker.registry import attack
@@ -104,3 +106,19 @@ def test_a_missing_grant_is_one_line(name, message, images, capture, session):
     with pytest.raises(InputError) as caught:
         attack(name).open(session(), Grants(settings=SETTINGS)).observe([capture(images[0])])
     assert str(caught.value) == message
+
+
+def test_a_broken_public_picture_is_passed_over(images, tmp_path: Path):
+    for number, image in enumerate(images[:3]):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    (tmp_path / "0-broken.png").write_bytes(b"no picture")
+    size = images[0].shape[:2]
+    assert np.array_equal(read_auxiliary(tmp_path, size, 2), images[:2])
+    for file in tmp_path.glob("?.png"):
+        file.unlink()
+    with pytest.raises(InputError) as caught:
+        read_auxiliary(tmp_path, size, 2)
+    assert str(caught.value) == (
+        f"auxiliary {tmp_path}: none of its pictures can be read; the first: {tmp_path}/0-broken.png: no picture; "
+        "accepted: PNG, JPEG, WEBP, BMP"
+    )
