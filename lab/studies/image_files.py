@@ -10,6 +10,7 @@ from typing import Any, Final
 from lab.studies.base import Settings
 from victims.base import weights_folder
 from victims.image import cifar
+from victims.image.mapping import checkpoint_file
 from victims.image.victim import ImageVictim
 from wire.errors import InputError
 
@@ -65,15 +66,20 @@ def set_of(options: Mapping[str, Any], frames: int) -> str:
 
 
 def weights_of(options: Mapping[str, Any], found: ImageVictim) -> Path | None:
-    """The victim's checkpoint, shipped or published; None: random weights. InputError where there is none."""
+    """The victim's checkpoint, shipped or published; None: random weights. InputError where there is none.
+
+    Of a folder in transformers' layout it is the file with the tensors: a listener is granted that, not all beside it.
+    """
     named = str(options.get("weights", "shipped"))
     if named == "random":
         return None
     if named != "shipped":
-        path = Path(named)
-        if not path.is_file():
-            raise InputError(f"--set weights={named}: no such file; accepted: a checkpoint, shipped or random")
-        return path
+        file = checkpoint_file(Path(named))
+        if not file.is_file():
+            why = "holds no model.safetensors" if Path(named).is_dir() else "no such file"
+            accepted = "a checkpoint, a folder of transformers, shipped or random"
+            raise InputError(f"--set weights={named}: {why}; accepted: {accepted}")
+        return file
     shipped, data = weights_folder() / f"{found.name}.safetensors", real_data()
     published = data / PUBLISHED[found.name] if data and found.name in PUBLISHED else None
     for checkpoint in (shipped, published):

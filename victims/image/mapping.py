@@ -22,14 +22,18 @@ from victims.image.resnet import ResNet, cifar_resnet
 from wire.errors import InputError
 
 
+def checkpoint_file(path: Path) -> Path:
+    """The file that ``path`` names: of a folder in transformers' layout its ``model.safetensors``; it may be absent."""
+    return path / "model.safetensors" if path.is_dir() else path
+
+
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The tensors of a ``.safetensors`` file or of a torch checkpoint (``weights_only``), under torchvision's names.
 
     A folder in transformers' layout stands for its ``model.safetensors``. Floating-point tensors come as float32,
     BatchNorm's batch counters are left out. InputError where the file is not readable or holds no tensors.
     """
-    if path.is_dir():
-        path = path / "model.safetensors"
+    path = checkpoint_file(path)
     if not path.is_file():
         raise InputError(f"weights {path}: no such file")
     try:

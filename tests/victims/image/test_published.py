@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from lab.studies.image_files import weights_of
 from tests.contract.victim import check_victim
 from victims.base import Sample
 from victims.image.clip import ClipImageEncoder, image_encoder_keys, text_encoder
@@ -220,6 +221,22 @@ def test_clip_gives_what_transformers_gives_at_every_layer(clip_folder: Path) ->
         end = Split(ours, "visual_projection")
         torch.testing.assert_close(end.head(x), wanted.image_embeds, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(end(x).norm(dim=1), torch.ones(2))
+
+
+def test_a_study_takes_a_clip_folder_and_grants_its_tensors_alone(clip_folder: Path, tmp_path: Path) -> None:
+    tiny = ImageVictim(
+        "tiny-clip", lambda: ClipImageEncoder(32, 8, **SIZES), (32, 32), ("visual_projection",), keys=image_encoder_keys
+    )
+    file = weights_of({"weights": str(clip_folder)}, tiny)
+    assert file == clip_folder / "model.safetensors"  # not the text encoder's folder: a listener could read all of it
+    digests = {tiny.cut("visual_projection", {"weights": str(path)}).weights_sha256 for path in (file, clip_folder)}
+    assert len(digests) == 1
+    with pytest.raises(InputError) as caught:
+        weights_of({"weights": str(tmp_path)}, tiny)
+    assert str(caught.value) == (
+        f"--set weights={tmp_path}: holds no model.safetensors; accepted: a checkpoint, a folder of transformers, "
+        "shipped or random"
+    )
 
 
 def test_the_text_encoder_where_the_folder_has_one(clip_folder: Path, tmp_path: Path) -> None:
