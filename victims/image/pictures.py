@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from wire.errors import InputError
 
@@ -19,6 +19,16 @@ MOST_PIXELS = 40_000_000
 MOST_BYTES = 64 << 20
 
 _ACCEPTED = "accepted: RGB or gray pictures of 8 bits"
+_TURNS: dict[object, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF's orientation -> what makes the picture upright."""
 _PNG, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24  # the bit depth's place in a PNG file's header
 
 
@@ -32,19 +42,24 @@ def decode(data: bytes, origin: str) -> np.ndarray:
         raise InputError(f"{origin}: {len(data):,} bytes; accepted: at most {MOST_BYTES:,}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound is lower
+            warnings.simplefilter("ignore")  # of many pixels: our bound is lower; of damaged notes of a camera
             with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
                 _check(picture, data, origin)
-                upright = ImageOps.exif_transpose(picture) or picture
-                return np.asarray(upright.convert("RGB"), np.uint8).copy()
+                return np.asarray(_upright(picture).convert("RGB"), np.uint8).copy()
     except InputError:
         raise
     except UnidentifiedImageError:
         raise InputError(f"{origin}: no picture; accepted: {', '.join(FORMATS)}") from None
     except Image.DecompressionBombError as error:
         raise InputError(f"{origin}: more pixels than {MOST_PIXELS:,}, which are accepted at most") from error
-    except (OSError, ValueError, SyntaxError, IndexError, KeyError, OverflowError, MemoryError) as error:
-        raise InputError(f"{origin}: cut short or broken ({error})") from error
+    except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error, TypeError and others here
+        raise InputError(f"{origin}: cut short or broken ({' '.join(str(error).split())})") from error
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """As ``ImageOps.exif_transpose``, which also writes all notes of the camera anew and fails where one is odd."""
+    turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation))
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _check(picture: Image.Image, data: bytes, origin: str) -> None:

@@ -39,6 +39,10 @@ def bomb(width: int, height: int) -> bytes:
 
 
 JPEG = stored(Image.fromarray(IMAGE), "JPEG")
+TURNED = np.rot90(IMAGE, -1)
+EXIF = Image.Exif()
+EXIF[0x0112], EXIF[0x010F], EXIF[0x011A] = 6, "maker", 72.0  # turned a quarter, a maker, a resolution
+PHOTOGRAPHS = {kind: stored(Image.fromarray(IMAGE), kind, exif=EXIF) for kind in ("JPEG", "WEBP")}
 BAD = {
     "text": (b"hello", "x: no picture; accepted: PNG, JPEG, WEBP, BMP"),
     "empty": (b"", "x: no picture; accepted: PNG, JPEG, WEBP, BMP"),
@@ -86,7 +90,7 @@ def test_a_truncated_jpeg_is_one_line(kept: float) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_damage_is_an_image_or_an_input_error(data: st.DataObject) -> None:
-    whole = bytearray(data.draw(st.sampled_from([JPEG, stored(Image.fromarray(IMAGE))])))
+    whole = bytearray(data.draw(st.sampled_from([JPEG, stored(Image.fromarray(IMAGE)), *PHOTOGRAPHS.values()])))
     for _ in range(data.draw(st.integers(1, 4))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     try:
@@ -98,6 +102,34 @@ def test_damage_is_an_image_or_an_input_error(data: st.DataObject) -> None:
     assert "\n" not in line and len(shape) == 3 and shape[2] == 3 and dtype == np.uint8
 
 
+@pytest.mark.parametrize("kind", PHOTOGRAPHS)
+def test_damage_to_any_byte_of_what_a_camera_noted_is_an_image_or_one_line(kind: str) -> None:
+    whole = PHOTOGRAPHS[kind]
+    begin = whole.index(b"MM\0*")
+    pictures, said = 0, ""
+    for place in range(begin, begin + len(EXIF.tobytes())):
+        for value in (0, 1, 4, 12, 255):
+            broken = whole[:place] + bytes([value]) + whole[place + 1 :]
+            try:
+                pictures += decode(broken, "x").shape in (IMAGE.shape, TURNED.shape)
+            except InputError as error:
+                said += str(error)
+    assert pictures > 100 and "\n" not in said
+
+
+def test_a_note_that_no_camera_writes_leaves_the_picture_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "maker"
+    data = stored(Image.fromarray(IMAGE), "PNG", exif=exif)
+    maker = data.index(b"\x01\x0f\0\x02")  # tag 0x010f, of type 2 (text)
+    changed = data[:maker] + b"\x01\x0f\0\x05" + data[maker + 4 :]  # of type 5: two numbers, which it is not
+    chunk = changed.index(b"eXIf")
+    length = int.from_bytes(changed[chunk - 4 : chunk])
+    check = struct.pack(">I", zlib.crc32(changed[chunk : chunk + 4 + length]))
+    changed = changed[: chunk + 4 + length] + check + changed[chunk + 8 + length :]
+    assert (decode(changed, "x") == TURNED).all()
+
+
 def test_lossless_pictures_pixel_for_pixel() -> None:
     for kind in ("PNG", "BMP"):
         assert (decode(stored(Image.fromarray(IMAGE), kind), "x") == IMAGE).all()
@@ -105,11 +137,26 @@ def test_lossless_pictures_pixel_for_pixel() -> None:
     assert (decode(gray, "x") == IMAGE[:, :, :1]).all()
 
 
-def test_a_turned_camera_is_turned_back() -> None:
+# How the first row and column of a stored picture lie: EXIF 2.3, table of Orientation.
+SEEN = {
+    1: IMAGE,
+    2: IMAGE[:, ::-1],
+    3: IMAGE[::-1, ::-1],
+    4: IMAGE[::-1],
+    5: IMAGE.transpose(1, 0, 2),
+    6: np.rot90(IMAGE, -1),
+    7: IMAGE[::-1, ::-1].transpose(1, 0, 2),
+    8: np.rot90(IMAGE),
+    9: IMAGE,  # no orientation
+}
+
+
+@pytest.mark.parametrize("orientation", SEEN)
+def test_a_turned_camera_is_turned_back(orientation: int) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned a quarter: rows are columns
+    exif[0x0112] = orientation
     data = stored(Image.fromarray(IMAGE), "PNG", exif=exif)
-    assert (decode(data, "x") == np.rot90(IMAGE, -1)).all()
+    assert (decode(data, "x") == SEEN[orientation]).all()
 
 
 def test_central_square_and_size() -> None:
@@ -168,9 +215,34 @@ def test_array_files_that_are_none(tmp_path: Path) -> None:
         "picture 0: no picture; accepted: PNG, JPEG, WEBP, BMP"
     )
     assert refusal(images=np.array([{}], object)).startswith("not readable as arrays (Object arrays cannot be loaded")
+    assert refusal(images=pixels, labels=np.array(["cat", "dog"])) == "labels are <U3; accepted: whole numbers"
+    assert refusal(images=pixels, labels=np.array([1.5, 2])) == "labels are float64; accepted: whole numbers"
+    assert refusal(images=pixels, labels=np.array(1)) == "2 pictures with labels (); accepted: one label each"
+    assert refusal(images=pixels[:, :0]) == "pictures are uint8 (2, 0, 8, 3); accepted: uint8 (N, H, W, 3)"
+    assert refusal(images=np.array(1, np.uint8)) == "pictures are uint8 (); accepted: uint8 (N, H, W, 3)"
+    assert refusal(jpeg=pixels, offset=np.array([0, 9])) == "jpeg is uint8 (2, 8, 8, 3); accepted: uint8 (bytes,)"
+    assert refusal(jpeg=pixels.ravel(), offset=np.array(["a", "b"])) == "offsets are no ascending places in 384 bytes"
+    np.save(tmp_path / "x.npy", pixels)
+    (tmp_path / "x.npy").rename(tmp_path / "x.npz")
+    with pytest.raises(InputError, match=r"x\.npz: not readable as arrays \("):
+        read_arrays(tmp_path / "x.npz")
     (tmp_path / "x.npz").write_bytes(b"no")
     with pytest.raises(InputError, match=r": not readable as arrays \("):
         read_arrays(tmp_path / "x.npz")
+
+
+def test_damage_to_any_byte_of_compressed_arrays_is_pictures_or_one_line(tmp_path: Path) -> None:
+    path, said = tmp_path / "x.npz", []
+    np.savez_compressed(path, images=np.full((2, 8, 8, 3), 7, np.uint8), labels=np.array([3, 4]))
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        try:
+            assert len(read_arrays(path)) == 2
+        except InputError as error:
+            said.append(str(error))
+    assert len(said) > len(whole) / 2
+    assert all(line.startswith(f"{path}: ") and "\n" not in line for line in said)
 
 
 def test_what_a_cifar_folder_must_hold(tmp_path: Path) -> None:
