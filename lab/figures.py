@@ -27,27 +27,32 @@ def write_figures(run: RunFolder, path: Path) -> Path:
 
 
 def figures(run: RunFolder) -> dict[str, Any]:
-    """``study``, ``command``, ``frames``, ``seed``, ``hours`` and ``cpu_hours`` of all cells, ``machine``, ``cells``
-    (their summaries' figures, by cell) and ``tables`` (the study's own, as printed).
+    """``study``, ``command``, ``frames``, ``seed``, ``hours`` and ``cpu_hours`` of all cells and of what was learnt for
+    them, ``machine``, ``cells`` (their summaries' figures, by cell) and ``tables`` (the study's own, as printed).
 
     Folders of the machine that ran it are left out: what lay in ``EAVESPLIT_DATA`` is told as ``shared/data``.
     """
     config, results = run.config, results_of(run)
     chosen, settings = find(config["study"]), restored(config["settings"])
     used = [usage for result in results for usage in result.summary["processes"].values()]
+    fitted = [json.loads(path.read_text()) for path in sorted((run.path / "cells" / "fits").glob("*/fit.json"))]
     told: dict[str, Any] = {
         "study": chosen.name,
         "command": command(chosen.name, settings),
         "created": str(config.get("created", "")),
         "frames": sorted({int(result.summary["frames"]["sent"]) for result in results}),
         "seed": settings.seed,
-        "hours": sum(_wall_s(result) for result in results) / 3600,
-        "cpu_hours": sum(float(usage["cpu_s"]) for usage in used) / 3600,
+        "hours": (sum(_wall_s(result) for result in results) + _sum(fitted, "wall_s")) / 3600,
+        "cpu_hours": (_sum(used, "cpu_s") + _sum(fitted, "cpu_s")) / 3600,
         "machine": {**config.get("environment", {}), "versions": config.get("versions", {})},
         "cells": [_cell(result) for result in results],
         "tables": [_table(sheet) for sheet in chosen.sheets(results) if sheet.rows],
     }
     return {key: _portable(_rounded(value)) for key, value in told.items()}
+
+
+def _sum(used: Sequence[Mapping[str, Any]], key: str) -> float:
+    return sum(float(usage[key]) for usage in used)
 
 
 def _wall_s(result: CellResult) -> float:
