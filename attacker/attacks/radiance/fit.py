@@ -46,7 +46,7 @@ class Fitting:
 
     def learn(self, heard: HeardStep) -> None:
         """One step of the fit, on the rays that the attack learns from too, and one of the attack."""
-        self._field.fit(self._learner.points(heard))
+        self._field.fit(self._learner.rays(heard))
         self._learner.learn(heard)
 
     def picture(self, asked: View) -> Pictured:

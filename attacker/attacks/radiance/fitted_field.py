@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,16 +61,20 @@ class FittedField:
         self.error = 1.0
         self._least = 0.0  # embeddings after a ReLU are not negative, and then this field's are not either
 
-    def fit(self, points: Points) -> None:
-        """Take one step towards the embeddings of one step of the training."""
-        wanted = points.embeddings.view(-1, points.embeddings.shape[-1])
-        made = self._network(points.positions)
-        loss = F.mse_loss(made, wanted)
-        scale = float(wanted.square().mean())
-        self.error = float(loss.detach()) / scale if scale else 0.0
-        self._least = min(self._least, float(wanted.min()))
+    def fit(self, chunks: Iterable[Points]) -> None:
+        """Take one step towards the embeddings of one step of the training, which come in chunks, three times."""
+        values = sum(points.embeddings.numel() for points in chunks)
+        scale = loss = 0.0
+        for points in chunks:
+            scale += float(points.embeddings.square().mean()) * (points.embeddings.numel() / values)
+            self._least = min(self._least, float(points.embeddings.min()))
         self._adam.zero_grad(set_to_none=True)
-        (loss / scale if scale else loss).backward()  # type: ignore[no-untyped-call]
+        for points in chunks:
+            wanted = points.embeddings.view(-1, points.embeddings.shape[-1])
+            share = F.mse_loss(self._network(points.positions), wanted) * (wanted.numel() / values)
+            loss += float(share.detach())
+            (share / scale if scale else share).backward()  # type: ignore[no-untyped-call]
+        self.error = loss / scale if scale else 0.0
         self._adam.step()
 
     @torch.no_grad()

@@ -77,8 +77,8 @@ class _Norms:
         self._steps = 0
 
     def learn(self, heard: HeardStep) -> None:
-        points = heard.points()
-        self._map.add(points.positions, points.gradients.norm(dim=-1).view(-1))
+        for points in heard.chunked(AT_ONCE):
+            self._map.add(points.positions, points.gradients.norm(dim=-1).view(-1))
         self._steps += 1
 
     def picture(self, asked: View) -> Pictured:

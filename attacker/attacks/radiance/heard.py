@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -98,6 +98,32 @@ class HeardStep:
         return Points(
             self.camera.view, pixels, origin, directions, distances, embeddings.float(), gradients.float(), before
         )
+
+    def chunked(self, most: int, rows: Tensor | None = None) -> Chunks:
+        """The same rays, at most ``most`` points of them at once, but at least one ray."""
+        samples = self.parts[0][1].tensors["distances"].shape[1]
+        if (self.rays if rows is None else len(rows)) * samples <= most:
+            return [self.points(rows)]
+        every = torch.arange(self.rays) if rows is None else rows
+        return Chunked(self, torch.split(every, max(1, most // samples)))
+
+
+@dataclass(frozen=True)
+class Chunked:
+    """Rays of a step, a chunk at a time: each is copied out of the parts when its turn comes, every time anew."""
+
+    step: HeardStep
+    rows: Sequence[Tensor]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Points]:
+        return (self.step.points(rows) for rows in self.rows)
+
+
+Chunks = list[Points] | Chunked
+"""Rays of a step; where they are few, one chunk."""
 
 
 def heard(frame: CapturedFrame) -> HeardStep | View:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from attacker.attacks.radiance.averaging import Averages
 from attacker.attacks.radiance.balance import Balance
-from attacker.attacks.radiance.heard import HeardStep, Points
+from attacker.attacks.radiance.heard import Chunks, HeardStep
 from attacker.attacks.radiance.matching import DISTANCES, answer
 from attacker.attacks.radiance.network import surrogate
 from attacker.attacks.radiance.noise import NoiseModel
@@ -24,6 +24,7 @@ from attacker.attacks.radiance.pictures import DummyPictures
 from attacker.attacks.radiance.schedule import Schedule
 from attacker.attacks.radiance.settings import SurrogateSettings
 from attacker.attacks.radiance.solving import solved
+from attacker.attacks.radiance.taken import Chunk, Taken
 from victims.base import State
 from victims.radiance.layouts import bounded
 from victims.radiance.optimiser import BETAS, EPSILON
@@ -74,21 +75,24 @@ class SurrogateLearner:
         """Take one step of the training. One that the schedule leaves out changes nothing."""
         if not self.schedule.takes(heard.step):
             return
-        points = self.points(heard)
         picture = self._picture(heard)
         for group in self._adam.param_groups:
             group["lr"] = self.schedule.rate_at(heard.step)
-        wanted = points.gradients
-        variance = self.noise.variance(wanted, heard.step) if self.noise is not None else 1.0
-        if self._averages is not None:
-            wanted = self._averages.take(points, 1 / variance)
-        counted = (points.embeddings != 0).float() if self.settings.drop_dead else None
-        for _ in range(self.settings.inner):
-            self._descend(points, picture, wanted, variance, counted)
+        chosen = self.settings
+        taken = Taken(
+            self.rays(heard),
+            heard.step,
+            chosen.loss,
+            drop_dead=chosen.drop_dead,
+            noise=self.noise,
+            averages=self._averages,
+        )
+        for _ in range(chosen.inner):
+            self._descend(taken, picture)
 
-    def points(self, heard: HeardStep) -> Points:
-        """The rays of a step that are learnt from."""
-        return heard.points(self._rows(heard))
+    def rays(self, heard: HeardStep) -> Chunks:
+        """The rays of a step that are learnt from, in chunks."""
+        return heard.chunked(self.settings.at_once, self._rows(heard))
 
     def state(self) -> State:
         """All of it: weights, pictures, Adam's moments, rho, averages."""
@@ -126,24 +130,25 @@ class SurrogateLearner:
         self._balance.rho, self._balance.seen = said["rho"], said["seen"]
         self.told = Told(said["taken"], said["skipped"], said["dummy"], said["gradient"], said["rho_taken"])
 
-    def _descend(
-        self,
-        points: Points,
-        picture: Tensor,
-        wanted: Tensor,
-        variance: float,
-        counted: Tensor | None,
-    ) -> None:
-        """One step of Adam on the surrogate and all dummy pictures."""
-        own = answer(self.part, points, self._pixels(points, picture, wanted, counted))
-        distance = DISTANCES[self.settings.loss](wanted, own.gradient, counted) / variance
-        dummy, gradient = float(own.error.detach()), float(distance.detach())
+    def _descend(self, taken: Taken, picture: Tensor) -> None:
+        """One step of Adam on the surrogate and all dummy pictures.
+
+        rho rests on the losses of the whole step. Of several chunks they are known only when all have been looked at,
+        and what was worked out on the way is gone by then: each is worked a second time for its gradients.
+        """
+        pixels, dummy, gradient, alone = list[Tensor](), 0.0, 0.0, len(taken) == 1
+        for chunk in taken:
+            pixels.append(self._pixels(chunk, picture))
+            losses = self._losses(chunk, pixels[-1], taken.variance, twice=alone)
+            dummy, gradient = dummy + float(losses[0].detach()), gradient + float(losses[1].detach())
         if not (math.isfinite(dummy) and math.isfinite(gradient)):
             self.told.skipped += 1
             return
         rho = self._balance.take(dummy, gradient)
         self._adam.zero_grad(set_to_none=False)
-        (self.settings.weight * rho * distance + own.error).backward()  # type: ignore[no-untyped-call]
+        for chunk, wanted in zip(taken, pixels, strict=True):
+            error, distance = losses if alone else self._losses(chunk, wanted, taken.variance)
+            (self.settings.weight * rho * distance + error).backward()  # type: ignore[no-untyped-call]
         if not all(p.grad is None or bounded(p.grad) for p in self.part.parameters()):
             self.told.skipped += 1
             return
@@ -151,12 +156,18 @@ class SurrogateLearner:
         self.pictures.clip()
         self.told = Told(self.told.taken + 1, self.told.skipped, dummy, gradient, rho)
 
-    def _pixels(self, points: Points, picture: Tensor, wanted: Tensor, counted: Tensor | None) -> Tensor:
-        """The dummy pixels (R, 3) of a step's rays: as they are learnt, or as this very step says that they must be."""
-        pixels = points.pixels.long()
+    def _losses(self, chunk: Chunk, pixels: Tensor, variance: float, *, twice: bool = True) -> tuple[Tensor, Tensor]:
+        """A chunk's share of the dummy error, and of the gradients' distance."""
+        own = answer(self.part, chunk.points, pixels, twice=twice)
+        distance = DISTANCES[self.settings.loss](chunk.wanted, own.gradient, chunk.counted) / variance
+        return own.error * chunk.rays, distance * chunk.entries
+
+    def _pixels(self, chunk: Chunk, picture: Tensor) -> Tensor:
+        """The dummy pixels (R, 3) of a chunk's rays: as they are learnt, or as this step says that they must be."""
+        pixels = chunk.points.pixels.long()
         if self.settings.dummy == "learnt":
             return picture[pixels]
-        found = solved(self.part, points, wanted, counted)
+        found = solved(self.part, chunk.points, chunk.wanted, chunk.counted)
         with torch.no_grad():
             picture[pixels] = found
         return found

@@ -20,6 +20,9 @@ from victims.radiance.rendering import render, squared_error
 Distance = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """(heard, own, both float32 (R, S, E); 1 for entries that count and 0 for others, None: all) -> a number."""
 
+Count = Callable[[Tensor, Tensor | None], float]
+"""(heard, what counts, as above) -> how many."""
+
 SMALLEST: Final = 1e-30
 """Far below the square of any gradient that matters; keeps roots and quotients of nothing finite."""
 
@@ -36,12 +39,15 @@ class Answer:
     gradient: Tensor
 
 
-def answer(part: EdgePart, points: Points, wanted: Tensor) -> Answer:
-    """As the edge does with its photographs: render, compare with ``wanted`` (R, 3), differentiate."""
+def answer(part: EdgePart, points: Points, wanted: Tensor, *, twice: bool = True) -> Answer:
+    """As the edge does with its photographs: render, compare with ``wanted`` (R, 3), differentiate.
+
+    twice: False where the values will do, and nothing is differentiated again.
+    """
     embeddings = points.embeddings.detach().requires_grad_(True)
     rendered = render(part, embeddings, points.distances, points.directions)
     loss = squared_error(rendered.colours, wanted, points.of)
-    (gradient,) = torch.autograd.grad(loss, embeddings, create_graph=True)
+    (gradient,) = torch.autograd.grad(loss, embeddings, create_graph=twice)
     return Answer(loss * (points.of / len(points.pixels)), gradient)
 
 
@@ -86,4 +92,19 @@ def _mean(values: Tensor, alive: Tensor) -> Tensor:
     return values.sum() / alive.sum().clamp(min=1)
 
 
+def _entries(heard: Tensor, counted: Tensor | None) -> float:
+    return float(heard.numel() if counted is None else counted.sum())
+
+
+def _alive(dim: int | tuple[int, ...]) -> Count:
+    def count(heard: Tensor, counted: Tensor | None) -> float:
+        return float((_squares(heard if counted is None else heard * counted, dim) > 0).sum())
+
+    return count
+
+
 DISTANCES: Final[Mapping[str, Distance]] = MappingProxyType({"mse": mean_square, "cosine": cosine, "ray": by_ray})
+
+COUNTS: Final[Mapping[str, Count]] = MappingProxyType({"mse": _entries, "cosine": _alive(-1), "ray": _alive((1, 2))})
+"""What each distance is a mean over: so many entries, points or rays. The distance of a step is the mean of its chunks'
+distances, weighted with these."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -26,15 +27,17 @@ class NoiseModel:
         """sigma over the clean maximum norm, at a step."""
         return float(self.c * self.r ** min(step / self.steps, 1.0))
 
-    def variance(self, gradients: Tensor, step: int) -> float:
-        """sigma squared, from noisy gradients (R, S, E).
+    def variance(self, gradients: Iterable[Tensor], step: int) -> float:
+        """sigma squared, from all noisy gradients of a step, chunks (R, S, E).
 
         A row's noise has a squared norm of E sigma^2, so the largest noisy norm n is about
         max * sqrt(1 + E (sigma / max)^2), which is solved for the clean maximum.
         """
-        noisy = float(gradients.norm(dim=-1).max())
+        noisy, width = 0.0, 1
+        for chunk in gradients:
+            noisy, width = max(noisy, float(chunk.norm(dim=-1).max())), chunk.shape[-1]
         relative = self.relative(step)
-        clean = noisy / math.sqrt(1 + gradients.shape[-1] * relative**2)
+        clean = noisy / math.sqrt(1 + width * relative**2)
         return max((relative * clean) ** 2, LEAST)
 
 

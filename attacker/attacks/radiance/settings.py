@@ -39,6 +39,7 @@ class SurrogateSettings:
     which a listener that knows the defense knows c and r. average: the gradients of a ray that comes again are
     averaged, of at most average_rays rays. drop_dead: leave out entries where the embedding is 0.
 
+    at_once: so many points of a step are worked at once; of more, the gradients of its chunks are summed up.
     published_mask: the published code's leak (:mod:`attacker.attacks.radiance.published_mask`).
     keep_every: steps after which the state is kept for a restart.
     """
@@ -60,6 +61,7 @@ class SurrogateSettings:
     average: bool = False
     average_rays: int = number(8192, 1, 10_000_000)
     drop_dead: bool = False
+    at_once: int = number(1 << 17, 1, 1 << 26)
     published_mask: bool = False
     keep_every: int = number(100, 1, 1_000_000)
 

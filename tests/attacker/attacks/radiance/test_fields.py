@@ -77,7 +77,7 @@ def test_a_fit_comes_nearer_than_no_fit(split: str, train) -> None:
     fitted, unfitted = (FittedField(shape, width, 1e-2, 2) for _ in range(2))
     for _ in range(20):
         for step in training.steps[8:11]:
-            fitted.fit(step.points())
+            fitted.fit([step.points()])
     last = training.steps[11].points()  # which is not learnt from, one update of the cloud later
     wanted = last.embeddings.view(-1, width)
 
@@ -88,6 +88,6 @@ def test_a_fit_comes_nearer_than_no_fit(split: str, train) -> None:
     assert (float(fitted.embed(POSITIONS).min()) >= 0) == (split == "mid")  # after a ReLU, nothing is negative
     again = FittedField(shape, width, 1e-2, 9)
     again.load(fitted.state())
-    fitted.fit(last)
-    again.fit(last)
+    fitted.fit([last])
+    again.fit([last])
     assert torch.equal(fitted.embed(POSITIONS), again.embed(POSITIONS))

@@ -26,6 +26,10 @@ def weights(of: SurrogateLearner) -> torch.Tensor:
     return torch.cat([p.detach().reshape(-1) for p in of.part.parameters()])
 
 
+def chosen(of: SurrogateLearner, step: HeardStep) -> list[int]:
+    return [pixel for points in of.rays(step) for pixel in points.pixels.tolist()]
+
+
 def with_gradients(step: HeardStep, change: object) -> HeardStep:
     parts = [
         (rays, down, replace(up, tensors={"gradients": change(up.tensors["gradients"], down.tensors["embeddings"])}))  # type: ignore[operator]
@@ -74,9 +78,9 @@ def test_settings_that_choose_what_is_learnt_from(training) -> None:
         late.learn(step)
     assert late.told.taken == 3 and not torch.equal(weights(late), before)
     some = learner(training, share=0.3)
-    taken = [some.points(step).pixels.tolist() for step in training.steps[:2]]
+    taken = [chosen(some, step) for step in training.steps[:2]]
     assert [len(pixels) for pixels in taken] == [12, 12]
-    assert taken[0] == learner(training, share=0.3, rate=1.0).points(training.steps[0]).pixels.tolist()
+    assert taken[0] == chosen(learner(training, share=0.3, rate=1.0), training.steps[0])
     everything = training.steps[0].points().pixels.tolist()
     assert set(taken[0]) <= set(everything) and taken[0] != everything[:12]
     thrice = learner(training, inner=3)
@@ -120,7 +124,7 @@ def test_noise_is_divided_out(training) -> None:
     """Weighting by sigma is the same as a weight that is divided by the variance of this step."""
     noise = NoiseModel(2.0, 1e-3, 12)
     step = training.steps[5]
-    variance = noise.variance(step.points().gradients, step.step)
+    variance = noise.variance([step.points().gradients], step.step)
     one = learner(training, noise, weighting="sigma", balance_steps=0, weight=variance)
     two = learner(training, balance_steps=0, weight=1.0)
     for tried in (one, two):

@@ -89,8 +89,8 @@ def test_the_noise_that_a_listener_reckons_with() -> None:
         sigma = 1.2 * 3 * 1e-4 ** (step / 200)
         noisy = clean + sigma * torch.randn(clean.shape)
         # The maximum is over many noisy rows, and noisy itself.
-        assert sigma**2 * 0.7 < model.variance(noisy, step) < sigma**2 * 2.5
-    assert model.variance(torch.zeros(2, 2, 4), 0) > 0
+        assert sigma**2 * 0.7 < model.variance([noisy], step) < sigma**2 * 2.5
+    assert model.variance([torch.zeros(2, 2, 4)], 0) > 0
     card = DefenseCard("gradient-norm-noise", {"c": 2, "r": 0.5})
     assert noise_model(card, 7, "surrogate") == NoiseModel(2.0, 0.5, 7)
     assert noise_model(DefenseCard("gradient-norm-noise", {"strength": 3}), 7, "surrogate").c == 3
