@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
+from defenses.later import Later
 from wire.payload import Meta, Payload
 
 if TYPE_CHECKING:  # for the signature alone: the two rooms never import each other
@@ -20,7 +21,8 @@ class Turn:
 
     frame: number in the session; step/steps: training step and total (0 and None in inference);
     segment: grows by one when a running edge swaps its defense; rng: this frame's own stream.
-    heard: what came back for the turn before in the same exchange, which the edge knows as well as a listener does.
+    heard: what came back for the turn before in the same exchange, which the edge knows as well as a listener does;
+    empty unless the defense is :class:`Hearing`.
     """
 
     frame: int
@@ -51,6 +53,16 @@ class Protected:
     parts: Sequence[Payload]
     record: Mapping[str, Meta] = field(default_factory=dict)
 
+    @property
+    def nbytes(self) -> int:
+        """Of all tensors that leave. What is made later is not made for it."""
+        return self.parts.nbytes if isinstance(self.parts, Later) else sum(part.nbytes for part in self.parts)
+
+    @property
+    def later_ns(self) -> int:
+        """Time that went into parts which were made when they left."""
+        return self.parts.spent_ns if isinstance(self.parts, Later) else 0
+
 
 @dataclass(frozen=True)
 class Mechanism:
@@ -75,3 +87,15 @@ class Defense(Protocol):
     def prepare(self, sample: Sample, turn: Turn) -> Sample: ...
     def protect(self, parts: Sequence[Payload], turn: Turn) -> Protected: ...
     def mechanism(self) -> Mechanism | None: ...
+
+
+@runtime_checkable
+class Hearing(Protocol):
+    """A defense that may look at ``Turn.heard``: where ``hears`` is true, the edge keeps a turn's answers for it."""
+
+    hears: bool
+
+
+def hears(defense: Defense) -> bool:
+    """Whether answers must be kept for it; a step's embeddings are as large as its gradients."""
+    return isinstance(defense, Hearing) and defense.hears

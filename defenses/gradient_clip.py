@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from defenses.base import Calibration, Protected, Turn
-from defenses.row_norms import ROLE, gradients, largest, leaving, median, row_norms
+from defenses.later import Later
+from defenses.row_norms import NAME, ROLE, gradients, largest, leaving, median, row_norms
 from defenses.settings import Settings
 from wire.errors import InputError
 from wire.payload import Meta, Payload
@@ -61,13 +62,14 @@ class GradientClip:
         mine = [payload for payload in parts if payload.role in self.roles]
         if not mine:
             return Protected(parts)
-        rows = [gradients(payload) for payload in mine]
-        norms = [row_norms(part) for part in rows]
+        norms = [row_norms(gradients(payload)) for payload in mine]
         middle = median(norms)
         bound = middle if self._bound is None else self._bound
-        beyond = sum(int((part.abs() > bound).sum()) for part in rows)
-        pieces = iter([part.clamp(-bound, bound) for part in rows])
-        left = [leaving(payload, next(pieces)) if payload.role in self.roles else payload for payload in parts]
-        values = max(1, sum(part.numel() for part in rows))
+        beyond = sum(int((gradients(payload).abs() > bound).sum()) for payload in mine)
+
+        def left(number: int, payload: Payload) -> Payload:
+            return leaving(payload, gradients(payload).clamp(-bound, bound)) if payload.role in self.roles else payload
+
+        values = max(1, sum(payload.tensors[NAME].numel() for payload in mine))
         record = {"bound": bound, "clipped": beyond / values, "max_norm": largest(norms), "median_norm": middle}
-        return Protected(left, record)
+        return Protected(Later(parts, left, turn.rng), record)

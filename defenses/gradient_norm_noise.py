@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from defenses.base import Calibration, Protected, Turn
+from defenses.later import Later
 from defenses.row_norms import ROLE, gradients, largest, leaving, median, row_norms
 from defenses.settings import Settings
 from wire.errors import InputError
@@ -36,8 +37,7 @@ class GradientNormNoise:
 
     Settings: ``c``, or ``strength``, 0..1e6 (1.2; 0 lets the very payloads pass) and ``r`` 1e-12..1 (1e-4).
     ``scope``: ``step`` (default; the maximum is over all parts of the step, which are held until all are known) or
-    ``chunk`` (ours: over each part by itself, which needs to hold one part only, and noises parts that see little of a
-    surface less).
+    ``chunk`` (ours: over each part by itself, which noises parts that see little of a surface less).
     ``clip`` (default false): every entry is first clamped to +- the step's median row norm, and the norms are then
     taken of what is left. ``mode``, of the published code:
 
@@ -66,6 +66,7 @@ class GradientNormNoise:
         self._probability = read.number("probability", 0.5, 0.0, 1.0)
         self._clip = read.flag("clip", False)
         read.done()
+        self.hears = self._mode != "random"
 
     def calibrate(self, clean: Iterable[Payload]) -> Calibration:
         """Nothing: the noise counts in norms of the step itself."""
@@ -84,7 +85,7 @@ class GradientNormNoise:
         return float(self.c * self.r ** (min(step / steps, 1.0) if steps else 0.0))
 
     def protect(self, parts: Sequence[Payload], turn: Turn) -> Protected:
-        """Noise every part of role ``gradients``, drawing from ``turn.rng`` part by part.
+        """Noise every part of role ``gradients``, drawing from ``turn.rng`` part by part, when each is to leave.
 
         Record: ``sigma`` (of the formula, at the largest of the parts), ``max_norm`` and ``median_norm`` of the step's
         rows before the clip. InputError for ``partial`` and ``mix`` where the embeddings were not heard.
@@ -92,25 +93,30 @@ class GradientNormNoise:
         mine = [payload for payload in parts if payload.role in self.roles]
         if not mine:
             return Protected(parts)
-        rows = [gradients(payload) for payload in mine]
-        norms = [row_norms(part) for part in rows]
+        norms = [row_norms(gradients(payload)) for payload in mine]
         highest, middle = largest(norms), median(norms)
         if self.c == 0.0:
             return Protected(parts, {"sigma": 0.0, "max_norm": highest, "median_norm": middle})
+        bound = middle if self._clip else None
         unclipped = self._maxima(norms)
-        if self._clip:
-            rows = [part.clamp(-middle, middle) for part in rows]
-        maxima = self._maxima([row_norms(part) for part in rows]) if self._clip else unclipped
+        maxima = self._maxima([row_norms(_clamped(payload, bound)) for payload in mine]) if self._clip else unclipped
         decayed, rest = self.factor(turn.step, turn.steps), self._rest(turn.rng)
-        dead = self._dead(rows, turn) if rest else [None] * len(rows)
-        noised = [
-            self._noised(part, decayed * most, self.c * bare * rest, silent, turn.rng)
-            for part, most, bare, silent in zip(rows, maxima, unclipped, dead, strict=True)
-        ]
-        pieces = iter(noised)
-        left = [leaving(payload, next(pieces)) if payload.role in self.roles else payload for payload in parts]
+        heard = self._heard(mine, turn) if rest else [None] * len(mine)
+        places = iter(range(len(mine)))
+        place = [next(places) if payload.role in self.roles else None for payload in parts]
+
+        def left(number: int, payload: Payload) -> Payload:
+            at = place[number]
+            if at is None:
+                return payload
+            seen = heard[at]
+            dead = None if seen is None else seen == 0
+            rows, loud = _clamped(payload, bound), self.c * unclipped[at] * rest
+            return leaving(payload, self._noised(rows, decayed * maxima[at], loud, dead, turn.rng))
+
         sigma = 0.0 if self._mode == "partial" else decayed * max(maxima)
-        return Protected(left, {"sigma": sigma, "max_norm": highest, "median_norm": middle})
+        record = {"sigma": sigma, "max_norm": highest, "median_norm": middle}
+        return Protected(Later(parts, left, turn.rng), record)
 
     def _rest(self, rng: np.random.Generator) -> int:
         """How much louder than the formula without decay the noise on dead entries is; 0: they are not told apart."""
@@ -130,15 +136,20 @@ class GradientNormNoise:
         """The largest row norm that each part's noise counts in."""
         return [largest(norms)] * len(norms) if self._whole_step else [largest([part]) for part in norms]
 
-    def _dead(self, rows: Sequence[Tensor], turn: Turn) -> list[Tensor]:
-        """Where the embeddings of each part are exactly 0."""
+    def _heard(self, mine: Sequence[Payload], turn: Turn) -> list[Tensor | None]:
+        """The embeddings of each part."""
         heard = [payload.tensors["embeddings"] for payload in turn.heard if "embeddings" in payload.tensors]
-        if [part.shape for part in heard] != [part.shape for part in rows]:
+        if [part.shape for part in heard] != [gradients(payload).shape for payload in mine]:
             raise InputError(
-                f"defense {self.name}: mode {self._mode} looks at the embeddings of {len(rows)} parts; heard were "
+                f"defense {self.name}: mode {self._mode} looks at the embeddings of {len(mine)} parts; heard were "
                 f"{len(heard)}, or of another shape; accepted without them: mode random"
             )
-        return [part == 0 for part in heard]
+        return list(heard)
+
+
+def _clamped(payload: Payload, bound: float | None) -> Tensor:
+    rows = gradients(payload)
+    return rows if bound is None else rows.clamp(-bound, bound)
 
 
 def _normal(rng: np.random.Generator, like: Tensor) -> Tensor:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from defenses.base import Defense, Protected, Turn
+from defenses.base import Defense, Protected, Turn, hears
 from victims.base import Exchange, Head, Outcome, Sample
 from wire import seeds
-from wire.client import Replies, Reply, Stamps
+from wire.client import Replies, ReplyTiming, Stamps
 from wire.errors import EavesplitError, FrameError
-from wire.payload import Payload
+from wire.payload import Meta, Payload
 
 
 class Client(Protocol):
@@ -25,7 +25,7 @@ class Client(Protocol):
 
 @dataclass
 class Done:
-    """What came of one frame."""
+    """What came of one frame; nothing of what crossed, which of a training's step is large."""
 
     frame: int
     segment: int
@@ -34,10 +34,11 @@ class Done:
     start_ns: int = 0  # when the head began
     outcome: Outcome | None = None
     error: str | None = None
-    replies: list[list[Reply]] = field(default_factory=list)  # by turn
-    protected: list[Protected] = field(default_factory=list)
+    timings: list[list[ReplyTiming]] = field(default_factory=list)  # of the answers, by turn
+    records: list[Mapping[str, Meta]] = field(default_factory=list)  # of the defense, by turn
     head_ms: float = 0.0
     defend_ms: float = 0.0
+    later_ms: float = 0.0  # what the defense took further, while parts were packed
     payload_bytes: int = 0
     done_ns: int = 0
 
@@ -51,6 +52,8 @@ class _Open:
     turn: Turn
     exchange: Exchange | None = None
     replies: Replies | None = None
+    protected: Protected | None = None  # of the turn under way
+    heard: list[Payload] = field(default_factory=list)  # in it, where the defense looks at it
 
 
 class Driver:
@@ -153,8 +156,9 @@ class Driver:
         defend_ns = time.monotonic_ns()
         done = item.done
         done.defend_ms += (defend_ns - head_ns) / 1e6
-        done.protected.append(protected)
-        done.payload_bytes += sum(part.nbytes for part in protected.parts)
+        item.protected = protected
+        done.records.append(protected.record)
+        done.payload_bytes += protected.nbytes
         return self._client.send(done.frame, number, protected.parts, Stamps(done.capture_ns, head_ns, defend_ns))
 
     def _finish_all(self) -> None:
@@ -176,9 +180,9 @@ class Driver:
         number = 0
         try:
             while True:
-                parts = item.exchange.send(self._payloads(item.done, item.replies))
+                parts = item.exchange.send(self._payloads(item, item.replies))
                 number += 1
-                item.turn = replace(item.turn, heard=[reply.payload for reply in item.done.replies[-1]])
+                item.turn = replace(item.turn, heard=item.heard)
                 item.replies = self._send(item, number, parts, time.monotonic_ns())
         except StopIteration as end:
             item.done.outcome = end.value
@@ -187,11 +191,16 @@ class Driver:
             item.exchange.close()
 
     @staticmethod
-    def _payloads(done: Done, replies: Replies) -> Iterator[Payload]:
-        heard: list[Reply] = []
-        done.replies.append(heard)
+    def _payloads(item: _Open, replies: Replies) -> Iterator[Payload]:
+        """The answers of a turn as the head takes them; kept are their times."""
+        done, timings, keep = item.done, list[ReplyTiming](), hears(item.defense)
+        done.timings.append(timings)
+        item.heard, before_ms = [], done.later_ms
         for reply in replies:
-            heard.append(reply)
+            timings.append(reply.timing)
+            done.later_ms = before_ms + (item.protected.later_ns / 1e6 if item.protected is not None else 0.0)
+            if keep:
+                item.heard.append(reply.payload)
             yield reply.payload
 
 

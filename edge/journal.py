@@ -54,8 +54,8 @@ class Journal:
             self._arrays("sample", done, _sample_arrays(done.sample))
         if done.outcome is not None and self._keep != "none":
             self._arrays("outcome", done, {k: v for k, v in answer.items() if not light or v.ndim == 0})
-        for protected in done.protected:
-            self._writer.event("defended", {"frame": done.frame, "segment": done.segment, **protected.record})
+        for told in done.records:
+            self._writer.event("defended", {"frame": done.frame, "segment": done.segment, **told})
         self._writer.event("stages", row, log_ns=done.done_ns)
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edge.driver import Done
-from wire.client import Reply
+from wire.client import ReplyTiming
 from wire.clock import ClockEstimate
 
 STAGES = ("capture", "head", "defend", "encode", "queue", "wire", "decode", "tail", "reply")
@@ -22,23 +22,24 @@ def stages(done: Done, clock: ClockEstimate | None) -> dict[str, Any]:
     row: dict[str, Any] = {"frame": done.frame, "segment": done.segment, "name": done.sample.name}
     row |= dict.fromkeys(STAGES)
     row["capture"] = (done.start_ns - done.capture_ns) / 1e6
-    row["head"], row["defend"] = done.head_ms, done.defend_ms
-    turns = [_turn(replies, offset) for replies in done.replies if replies]
+    row["head"], row["defend"] = done.head_ms, done.defend_ms + done.later_ms
+    turns = [_turn(times, offset) for times in done.timings if times]
     for stage in ("encode", "queue", "wire", "decode", "tail", "reply"):
         if turns:
             row[stage] = sum(turn[stage] for turn in turns)
+    if turns:
+        row["encode"] -= done.later_ms  # defended while they were packed
     row["total"] = (done.done_ns - done.capture_ns) / 1e6
     row["clock_bound_ms"] = clock.bound_ns / 1e6 if clock is not None else None
     row["payload_bytes"] = done.payload_bytes
-    row["wire_up"] = sum(reply.timing.wire_bytes_up for replies in done.replies for reply in replies)
-    row["wire_down"] = sum(reply.timing.wire_bytes_down for replies in done.replies for reply in replies)
+    row["wire_up"] = sum(t.wire_bytes_up for times in done.timings for t in times)
+    row["wire_down"] = sum(t.wire_bytes_down for times in done.timings for t in times)
     row["error"] = done.error
     return row
 
 
-def _turn(replies: Sequence[Reply], offset_ns: int) -> dict[str, float]:
+def _turn(times: Sequence[ReplyTiming], offset_ns: int) -> dict[str, float]:
     """One turn's stages in ms. Parts overlap, so a stage runs from the first part's begin to the last part's end."""
-    times = [reply.timing for reply in replies]
     sent, heard = times[0].sent_first_ns, max(t.cloud_last_ns for t in times) - offset_ns
     return {
         "encode": sum(t.queued_ns - t.encode_start_ns for t in times) / 1e6,

@@ -36,7 +36,9 @@ class Cloud:
 
 
 class Watching(NoDefense):
-    """Lets everything pass and remembers the turns."""
+    """Lets everything pass and remembers the turns. hears: whether it asks for what came down."""
+
+    hears = True
 
     def __init__(self) -> None:
         super().__init__({})
@@ -85,7 +87,7 @@ def test_rays_and_pictures_pass_and_the_maximum_is_the_steps(mode: str, clean: t
         if place[1] == 0:
             assert [fingerprint(p) for p in cloud.left[place]] == [fingerprint(p) for p in parts]
     before = torch.cat([p.tensors["gradients"].flatten(0, 1) for p in clean[0].left[0, 1]])
-    record = done[0].protected[1].record
+    record = done[0].records[1]
     assert record["max_norm"] == pytest.approx(float(before.norm(dim=1).max()))
     assert record["sigma"] == pytest.approx(0.0 if mode == "partial" else 1.2 * record["max_norm"])
     after = torch.cat([p.tensors["gradients"].flatten(0, 1) for p in cloud.left[0, 1]])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from lab.bench_memory import peak_bytes
 from tests.contract.victim import check_victim
 from tests.victims.radiance.exchanging import SMALL, exchange
 from victims.base import Sample, State
@@ -113,9 +114,7 @@ def test_no_pixel_leaves_the_edge(samples: list[Sample]) -> None:
     assert {tuple(p.tensors) for p in left} == {("pose", "pixels"), ("gradients",)}
 
 
-def test_memory_stays_flat_by_doing_the_forward_pass_again(
-    samples: list[Sample], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_doing_the_forward_pass_again_changes_nothing(samples: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:
     kept = ends()
     for sample in samples[:3]:
         exchange(*kept, sample)
@@ -124,6 +123,37 @@ def test_memory_stays_flat_by_doing_the_forward_pass_again(
     for sample in samples[:3]:
         exchange(*again, sample)
     assert equal(weights(*kept), weights(*again))
+
+
+def test_the_cloud_keeps_the_places_of_a_steps_samples_and_few_embeddings(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sample's place is 12 bytes, its embedding 256, and what leads to it more. Parts are handed over one by one."""
+
+    def peak(rays: int, kept: int) -> int:
+        settings = replace(SMALL, rays=rays)
+        monkeypatch.setattr(tail_room, "KEPT_POINTS", kept)
+        tail = RadianceTail(parts("mid", settings)[0], settings)
+        chunks = batch_of(next(iter(training_samples(scene, settings)))).chunks(settings.chunk_rays)
+        asked = [chunk.payload(part, len(chunks)) for part, chunk in enumerate(chunks)]
+
+        def step() -> None:
+            for payload in asked:
+                tail.reply(payload)
+            for part, chunk in enumerate(chunks):
+                rows = torch.full((len(chunk), settings.samples, 64), 1e-6)
+                meta = {"step": 0, "part": part, "parts": len(chunks)}
+                tail.reply(Payload("gradients", "gradients", {"gradients": rows}, meta))
+            assert tail.done == 1
+
+        step()  # the optimiser's moments
+        tail.load(State({**tail.state().tensors}, {"done": 0}))
+        return peak_bytes(step)
+
+    few, many, all_kept = peak(64, 400), peak(256, 400), peak(256, 1 << 17)
+    points = (256 - 64) * SMALL.samples
+    assert 12 * points <= many - few < 20 * points
+    assert all_kept - many > 256 * points
 
 
 def test_a_rollback_is_replayed_exactly(scene: Scene, samples: list[Sample]) -> None:
