@@ -10,12 +10,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from math import ceil
 from typing import Any, Final
 
 import httpx
 
 from lab.supervisor import Role
-from wire.errors import RunError
+from wire.errors import InputError, RunError
 
 HIGH: Final = 0.25
 """Of a ring: from here on the edge is held back ..."""
@@ -23,6 +24,27 @@ LOW: Final = 0.05
 """... until it is emptied so far."""
 
 LOOK_S: Final = 0.1
+
+LEAST_MB: Final = 512
+MOST_MB: Final = 1 << 16
+"""Of a ring: the link and the cloud take no larger one."""
+
+
+def ring_mb(asked: int, sample_bytes: int) -> int:
+    """How large a ring must be for samples of at most so many bytes: one fits above :data:`HIGH`.
+
+    asked: 0 where nobody asked for a size; then at least :data:`LEAST_MB`. InputError, which says what to set, where it
+    is too small, or no ring is large enough.
+    """
+    needed = ceil(sample_bytes / (1 - HIGH) / (1 << 20))
+    said = f"a sample of this training is {sample_bytes / (1 << 20):,.0f} MB, and a ring holds one above a quarter"
+    if needed > MOST_MB:
+        raise InputError(f"{said}; accepted: a ring of {MOST_MB} MB at most: set fewer rays, samples or side")
+    if not asked:
+        return max(LEAST_MB, needed)
+    if asked < needed:
+        raise InputError(f"spool_mb is {asked}: {said}; set spool_mb to {needed} or more, or to 0")
+    return asked
 
 
 def filled(link: Mapping[str, Any], cloud: Mapping[str, Any]) -> float:

@@ -10,8 +10,10 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from attacker.knowledge import KnowledgeCard
-from lab.pace import Pace
+from lab.pace import Pace, ring_mb
 from lab.supervisor import Role, Usage
+from victims.radiance.networks import crossing_bytes
+from victims.radiance.settings import training, whole
 from victims.registry import victim
 from wire.errors import RunError
 from wire.tls import make_certificates
@@ -79,7 +81,7 @@ class StreamSettings:
     threads: int = 1
     device: str = "cpu"
     mirror: bool = True  # False: the listener hears nothing (to show that nothing bypasses the wire)
-    spool_mb: int = 0  # what may wait for the listener at the link, and at a curious cloud; 0: 256, of a training 512
+    spool_mb: int = 0  # may wait for the listener at link and curious cloud; 0: 256, of a training what it needs
     checkpoint_every: int = 100  # steps of a training; 0: none are kept
     in_flight: int = 2  # frames whose answers are awaited at once
     invert_after: bool = False  # lossless: invert when the stream has ended, which then has the processor to itself
@@ -227,7 +229,11 @@ class Stream:
 
     @property
     def _spool_mb(self) -> int:
-        return self.settings.spool_mb or (512 if self._trains else 256)
+        s = self.settings
+        if not self._trains:
+            return s.spool_mb or 256
+        # A run that may lose frames is given the ring that it asks for.
+        return ring_mb(s.spool_mb, largest(s.split, s.victim_settings)) if s.mode == "lossless" else s.spool_mb or 512
 
     def _attacker_config(self) -> dict[str, Any]:
         s = self.settings
@@ -332,6 +338,14 @@ class Stream:
         for name in ("edge", "link", "cloud", "attacker", *(f"worker-{n}" for n in self._worker_numbers())):
             if name in self.roles:
                 self.roles[name].stop()
+
+
+def largest(split: str, settings: Mapping[str, Any]) -> int:
+    """Bytes of the largest sample of a training: a step, or a picture of ``side`` pixels where that is set."""
+    chosen = training(settings)
+    pixels = whole(settings, "side", 0) ** 2
+    step = crossing_bytes(split, chosen, chosen.rays, train=True)
+    return max(step, crossing_bytes(split, chosen, pixels, train=False))
 
 
 def moved(before: Moved, spoken: Mapping[str, Any], heard: Mapping[str, Any]) -> Moved:

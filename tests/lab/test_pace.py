@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from lab.pace import HIGH, LOW, Pace, filled, held
-from wire.errors import RunError
+from lab.pace import HIGH, LOW, Pace, filled, held, ring_mb
+from lab.stream import largest
+from wire.errors import InputError, RunError
 
 
 def link(depth: int, capacity: int = 100) -> dict[str, Any]:
@@ -25,6 +26,28 @@ def test_between_both_marks_it_stays_as_it_was() -> None:
     middle = (LOW + HIGH) / 2
     assert [held(share, False) for share in (0.0, middle, HIGH + 0.01)] == [False, False, True]
     assert [held(share, True) for share in (HIGH + 0.01, middle, LOW)] == [True, True, False]
+
+
+def test_a_ring_holds_a_step_above_the_mark_at_which_the_edge_is_held() -> None:
+    # Down 64 float32 values and a distance a sample, up 64 values again.
+    step = 4096 * 512 * (2 * 64 * 4 + 4)
+    assert largest("mid", {"preset": "paper"}) == step
+    assert largest("mid", {"preset": "paper", "precision": "bfloat16"}) == 4096 * 512 * (2 * 64 * 2 + 4)
+    assert largest("grid", {"samples": 48, "side": 96}) == 96 * 96 * 48 * (16 * 4 + 4)  # of a picture nothing goes up
+    assert ring_mb(0, step) == 1376  # 1032 MB and a third
+    assert ring_mb(0, 1024 * 64 * 516) == 512 and ring_mb(100, 1024 * 64 * 516) == 100
+    assert ring_mb(1376, step) == 1376
+
+
+def test_a_ring_that_holds_no_step_is_refused_with_what_to_set() -> None:
+    with pytest.raises(InputError) as caught:
+        ring_mb(512, 4096 * 512 * 516)
+    assert str(caught.value) == (
+        "spool_mb is 512: a sample of this training is 1,032 MB, and a ring holds one above a quarter; "
+        "set spool_mb to 1376 or more, or to 0"
+    )
+    with pytest.raises(InputError, match=r"^a sample of this training is 49,153 MB, .* fewer rays, samples or side$"):
+        ring_mb(0, 49_153 << 20)
 
 
 class Toy:

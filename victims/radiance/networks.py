@@ -49,6 +49,12 @@ def embedding_width(split: str, settings: Training) -> int:
     return {"mid": WIDTH, "grid": 2 * settings.levels, "light": 1 + GEOMETRY}[split]
 
 
+def crossing_bytes(split: str, settings: Training, rays: int, *, train: bool) -> int:
+    """What crosses of so many rays' samples: embeddings and float32 distances down, and of a step gradients up."""
+    values = embedding_width(split, settings) * settings.crossing.itemsize
+    return rays * settings.samples * ((2 if train else 1) * values + 4)
+
+
 class CloudPart(nn.Module):
     """Positions (N, 3) in the cube [-1, 1] to embeddings (N, E)."""
 
