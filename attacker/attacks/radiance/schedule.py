@@ -1,7 +1,7 @@
 """How an attack's learning rate falls, and from where it counts.
 
 The paper says 10/t with t an epoch; the published code counts optimiser steps and starts at ten times the rate; its
-commands use exponential decays.
+commands use exponential decays, by step; by epoch they are here too.
 """
 
 from __future__ import annotations
@@ -35,8 +35,20 @@ def to_a_thousandth(step: int, steps: int, epoch: int) -> float:
     return float(0.001 ** (step / steps))
 
 
+def held(decay: Decay) -> Decay:
+    """The same, constant inside an epoch: what it is at the epoch's first step."""
+    return lambda step, steps, epoch: decay(step - step % max(epoch, 1), steps, epoch)
+
+
 DECAYS: Final[Mapping[str, Decay]] = MappingProxyType(
-    {"epoch": by_epoch, "step": by_step, "exp": to_a_tenth, "exp3": to_a_thousandth}
+    {
+        "epoch": by_epoch,
+        "step": by_step,
+        "exp": to_a_tenth,
+        "exp-epoch": held(to_a_tenth),
+        "exp3": to_a_thousandth,
+        "exp3-epoch": held(to_a_thousandth),
+    }
 )
 
 

@@ -25,6 +25,9 @@ from wire.errors import InputError
         ("step", [10, 10 / 200, 10 / 201, 10 / 400]),
         ("exp", [1, 0.1 ** (199 / 400), 0.1**0.5, 0.1 ** (399 / 400)]),
         ("exp3", [1, 0.001 ** (199 / 400), 0.001**0.5, 0.001 ** (399 / 400)]),
+        # the epochs that steps 199 and 399 lie in begin at 180 and 380
+        ("exp-epoch", [1, 0.1**0.45, 0.1**0.5, 0.1**0.95]),
+        ("exp3-epoch", [1, 0.001**0.45, 0.001**0.5, 0.001**0.95]),
     ],
 )
 def test_how_the_rate_falls(decay: str, wanted: list[float]) -> None:
@@ -39,6 +42,13 @@ def test_the_rate_is_constant_inside_an_epoch() -> None:
     rates = [schedule.rate_at(step) for step in range(7 * 30)]
     for epoch in range(30):
         assert set(rates[7 * epoch : 7 * epoch + 7]) == {min(1.0, 10 / (epoch + 1))}
+
+
+@pytest.mark.parametrize(("decay", "left"), [("exp-epoch", 0.1), ("exp3-epoch", 0.001)])
+def test_an_exponential_decay_by_epoch_is_a_staircase(decay: str, left: float) -> None:
+    schedule = Schedule(1, decay, steps=35, views=7)
+    wanted = [left ** (epoch / 5) for epoch in range(5) for _ in range(7)]
+    assert [schedule.rate_at(step) for step in range(35)] == pytest.approx(wanted)
 
 
 def test_a_late_start_counts_anew() -> None:
