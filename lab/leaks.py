@@ -1,12 +1,12 @@
-"""Pictures that leak: training views of a scene, as a file that an attack is granted."""
+"""What leaks beside the wire: training views of a scene, and the edge's weights, as files that an attack is granted."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from victims.radiance.victim import scene
 from wire.errors import InputError
 from wire.payload import Meta
 from wire.seeds import generator
+
+if TYPE_CHECKING:
+    from lab.stream import StreamSettings
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,24 @@ def write_leak(path: Path, source: str, settings: Mapping[str, Meta], count: int
     )
     write_whole(path, held.getvalue())
     return [picture.name for picture in chosen]
+
+
+def with_the_edges_weights(settings: StreamSettings, folder: Path) -> StreamSettings:
+    """Grant the edge's folder of checkpoints to attacks that are set to have the published code's mask and were given
+    no file ``edge``, and say so on the knowledge card. folder: the run's."""
+    checkpoints = folder / "edge" / "checkpoints"
+    attacks = [
+        replace(attack, files={"edge": checkpoints, **attack.files})
+        if attack.settings.get("published_mask") is True
+        else attack
+        for attack in settings.attacks
+    ]
+    told = [attack.row for attack, before in zip(attacks, settings.attacks, strict=True) if attack is not before]
+    if not told:
+        return settings
+    checkpoints.mkdir(parents=True, exist_ok=True)  # a listener may be granted only what is there
+    leaks = (*settings.knowledge.leaks, f"the edge's own weights, by its newest checkpoint ({', '.join(told)})")
+    return replace(settings, attacks=attacks, knowledge=replace(settings.knowledge, leaks=leaks))
 
 
 def disturbed(pose: NDArray[np.float64], off: Off, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from attacker.knowledge import KnowledgeCard
+from lab.leaks import with_the_edges_weights
 from lab.pace import Pace, ring_mb
 from lab.supervisor import Role, Usage
 from victims.radiance.networks import crossing_bytes
@@ -120,7 +121,7 @@ class Stream:
     """The processes of one stream. ``with Stream(...) as stream: stream.run()``."""
 
     def __init__(self, settings: StreamSettings, folder: Path) -> None:
-        self.settings, self.folder = settings, folder
+        self.settings, self.folder = with_the_edges_weights(settings, folder), folder
         self.roles: dict[str, Role] = {}
         self._prefix = f"eavesplit:{uuid4().hex[:12]}"  # several streams may share a server
         self._started = time.monotonic()

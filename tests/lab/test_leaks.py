@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lab.leaks import Off, disturbed, write_leak
+from attacker.knowledge import KnowledgeCard
+from lab.leaks import Off, disturbed, with_the_edges_weights, write_leak
+from lab.stream import AttackChoice, StreamSettings
 from victims.radiance.camera import fault
 from victims.radiance.victim import SPLITNERF, scene
 from wire.errors import InputError
@@ -56,3 +59,20 @@ def test_no_disturbance_is_none() -> None:
 def test_more_pictures_than_there_are_is_answered(tmp_path: Path, count: int) -> None:
     with pytest.raises(InputError, match=f"{count} leaked pictures of room-3; accepted: 1 to 8"):
         write_leak(tmp_path / "leak.npz", "procedural", SETTINGS, count)
+
+
+def test_the_edges_checkpoints_are_granted_where_the_published_mask_is_asked_for(tmp_path: Path) -> None:
+    rows = [
+        AttackChoice("surrogate"),
+        AttackChoice("surrogate", "masked", {"published_mask": True}, {"leak": Path("a")}),
+        AttackChoice("surrogate", "own", {"published_mask": True}, {"edge": Path("mine")}),
+    ]
+    settings = StreamSettings("splitnerf", "mid", {}, rows[:1], KnowledgeCard(leaks=("a view",)))
+    assert with_the_edges_weights(settings, tmp_path) is settings and not list(tmp_path.iterdir())
+    made = with_the_edges_weights(replace(settings, attacks=rows), tmp_path)
+    checkpoints = tmp_path / "edge" / "checkpoints"
+    assert [dict(attack.files) for attack in made.attacks] == [
+        {}, {"leak": Path("a"), "edge": checkpoints}, {"edge": Path("mine")},
+    ]  # fmt: skip
+    assert checkpoints.is_dir()
+    assert made.knowledge.leaks == ("a view", "the edge's own weights, by its newest checkpoint (masked, own)")

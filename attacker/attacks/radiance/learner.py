@@ -16,17 +16,19 @@ from torch import Tensor
 
 from attacker.attacks.radiance.averaging import Averages
 from attacker.attacks.radiance.balance import Balance
-from attacker.attacks.radiance.heard import Chunks, HeardStep
+from attacker.attacks.radiance.heard import Chunks, HeardStep, Points
 from attacker.attacks.radiance.matching import DISTANCES, answer
 from attacker.attacks.radiance.network import surrogate
 from attacker.attacks.radiance.noise import NoiseModel
 from attacker.attacks.radiance.pictures import DummyPictures
+from attacker.attacks.radiance.published_mask import ClientMask
 from attacker.attacks.radiance.schedule import Schedule
 from attacker.attacks.radiance.settings import SurrogateSettings
 from attacker.attacks.radiance.solving import solved
 from attacker.attacks.radiance.taken import Chunk, Taken
 from victims.base import State
 from victims.radiance.layouts import bounded
+from victims.radiance.networks import EdgePart
 from victims.radiance.optimiser import BETAS, EPSILON
 from victims.radiance.settings import Training
 from wire.payload import Meta
@@ -60,6 +62,7 @@ class SurrogateLearner:
     split: str
     seed: int
     noise: NoiseModel | None = None
+    mask: ClientMask | None = None
     told: Told = field(default_factory=Told)
 
     def __post_init__(self) -> None:
@@ -75,6 +78,8 @@ class SurrogateLearner:
         """Take one step of the training. One that the schedule leaves out changes nothing."""
         if not self.schedule.takes(heard.step):
             return
+        if self.mask is not None:
+            self.mask.refresh()
         picture = self._picture(heard)
         for group in self._adam.param_groups:
             group["lr"] = self.schedule.rate_at(heard.step)
@@ -158,16 +163,22 @@ class SurrogateLearner:
 
     def _losses(self, chunk: Chunk, pixels: Tensor, variance: float, *, twice: bool = True) -> tuple[Tensor, Tensor]:
         """A chunk's share of the dummy error, and of the gradients' distance."""
-        own = answer(self.part, chunk.points, pixels, twice=twice)
+        own = answer(self._seen(chunk.points), chunk.points, pixels, twice=twice)
         distance = DISTANCES[self.settings.loss](chunk.wanted, own.gradient, chunk.counted) / variance
         return own.error * chunk.rays, distance * chunk.entries
+
+    def _seen(self, points: Points) -> EdgePart:
+        """The surrogate, behind the published code's mask where that is granted."""
+        if self.mask is None:
+            return self.part
+        return self.mask.over(self.part, points.embeddings, points.distances, points.directions)
 
     def _pixels(self, chunk: Chunk, picture: Tensor) -> Tensor:
         """The dummy pixels (R, 3) of a chunk's rays: as they are learnt, or as this step says that they must be."""
         pixels = chunk.points.pixels.long()
         if self.settings.dummy == "learnt":
             return picture[pixels]
-        found = solved(self.part, chunk.points, chunk.wanted, chunk.counted)
+        found = solved(self._seen(chunk.points), chunk.points, chunk.wanted, chunk.counted)
         with torch.no_grad():
             picture[pixels] = found
         return found

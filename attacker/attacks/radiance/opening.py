@@ -12,7 +12,7 @@ from attacker.attacks.image import choices
 from attacker.attacks.radiance.learner import SurrogateLearner
 from attacker.attacks.radiance.noise import noise_model
 from attacker.attacks.radiance.posing import Render, rendering
-from attacker.attacks.radiance.published_mask import edge_part, masked
+from attacker.attacks.radiance.published_mask import ClientMask
 from attacker.attacks.radiance.settings import SurrogateSettings, own, victims
 from attacker.attacks.radiance.shelf import Shelf
 from victims.radiance.networks import EdgePart, check_split
@@ -40,11 +40,14 @@ class Opened(Generic[S_co]):
         noise = None
         if self.settings.weighting == "sigma":
             noise = noise_model(self.grants.defense, self.victim.steps, self.attack)
-        return SurrogateLearner(self.settings, self.victim, self.split, self.seed, noise)
+        return SurrogateLearner(self.settings, self.victim, self.split, self.seed, noise, self._mask)
 
     def render(self, part: EdgePart) -> Render:
-        """How a picture is made with a surrogate: by itself, or with the published code's mask."""
-        return rendering(part) if self._client is None else masked(part, self._client)
+        """How a picture is made with a surrogate: by itself, or with the published code's mask, as it is now."""
+        if self._mask is None:
+            return rendering(part)
+        self._mask.refresh()
+        return self._mask.render(part)
 
     @property
     def shelf(self) -> Shelf | None:
@@ -53,10 +56,10 @@ class Opened(Generic[S_co]):
         return None if work is None else Shelf(work / self.session)
 
     @cached_property
-    def _client(self) -> EdgePart | None:
+    def _mask(self) -> ClientMask | None:
         if not self.settings.published_mask:
             return None
-        return edge_part(self.grants, self.split, self.victim, self.attack)
+        return ClientMask(self.grants.files.get("edge"), self.split, self.victim, self.attack)
 
 
 def opened(kind: type[S], session: SessionInfo, grants: Grants, attack: str) -> Opened[S]:
@@ -79,5 +82,4 @@ def opened(kind: type[S], session: SessionInfo, grants: Grants, attack: str) -> 
         grants,
     )
     made.learner()  # what it does not accept is said now
-    made._client  # noqa: B018
     return made

@@ -22,14 +22,13 @@ from attacker.attacks.radiance.leak import Leak, leaked
 from attacker.attacks.radiance.online import OnlineInverter, Pictured
 from attacker.attacks.radiance.opening import Opened, opened
 from attacker.attacks.radiance.pose_refining import PoseCorrections, embed
-from attacker.attacks.radiance.posing import picture, samples_of
+from attacker.attacks.radiance.posing import Render, picture, rendering, samples_of
 from attacker.attacks.radiance.settings import SurrogateSettings
 from attacker.attacks.radiance.snapshot_field import SnapshotField, Snapshots
 from attacker.attacks.radiance.surrogate import FromTheCloud
 from attacker.attacks.stateless import Untrained
 from victims.radiance.networks import EdgePart
 from victims.radiance.optimiser import BETAS, EPSILON
-from victims.radiance.rendering import render
 from wire.payload import Meta
 from wire.seeds import generator
 
@@ -72,9 +71,12 @@ def aid(
     samples: int,
     seed: int,
     progress: Callable[[float, float], None],
+    rendered: Callable[[EdgePart], Render] = rendering,
 ) -> Aided:
-    """The second stage, on a copy of ``part``. asked: any camera of the session, for ``near`` and ``box``."""
+    """The second stage, on a copy of ``part``. asked: any camera of the session, for ``near`` and ``box``. rendered:
+    how a network's pictures are made."""
     part, corrections = copy.deepcopy(part), PoseCorrections(len(leak))
+    network = rendered(part)
     refined = settings.pose == "refined"
     groups = [{"params": list(part.parameters()), "start": settings.aided_rate}]
     if refined:
@@ -87,7 +89,8 @@ def aid(
         pixels = torch.from_numpy(rng.integers(leak.colours.shape[1], size=settings.aided_rays, dtype="int32"))
         pose = corrections(leak.poses[which], which) if refined else leak.poses[which]
         camera = View(asked.step, which, pose, leak.focal, leak.centre, leak.size, asked.near, asked.box)
-        loss = (_rendered(part, field, camera, pixels, samples, refined) - leak.colours[which][pixels.long()]).square()
+        made = _rendered(network, field, camera, pixels, samples, refined)
+        loss = (made - leak.colours[which][pixels.long()]).square()
         error = float(loss.detach().mean())
         for group in adam.param_groups:
             group["lr"] = group["start"] * LEFT ** (step / settings.aided_steps)
@@ -100,12 +103,12 @@ def aid(
 
 
 def _rendered(
-    part: EdgePart, field: SnapshotField, camera: View, pixels: Tensor, samples: int, refined: bool
+    network: Render, field: SnapshotField, camera: View, pixels: Tensor, samples: int, refined: bool
 ) -> Tensor:
     """Colours (R, 3); by pose differentiable where it is refined."""
     positions, distances, directions = samples_of(camera, pixels, samples)
     embeddings = embed(field.part, positions) if refined else field.embed(positions)
-    return render(part, embeddings.view(*distances.shape, -1), distances, directions).colours
+    return network(embeddings.view(*distances.shape, -1), distances, directions).colours
 
 
 class _SceneAided(FromTheCloud):
@@ -122,9 +125,8 @@ class _SceneAided(FromTheCloud):
         place = asked.step, self._learner.told.taken
         if self._aided is None or self._aided[:2] != place:
             samples, seed = opening.victim.samples, opening.seed
-            aided = aid(
-                self._learner.part, field, self._leak, asked, self._settings, samples, seed, opening.grants.progress
-            )
+            part, progress = self._learner.part, opening.grants.progress
+            aided = aid(part, field, self._leak, asked, self._settings, samples, seed, progress, opening.render)
             self._aided = (*place, aided)
         aided = self._aided[2]
         image, depth = picture(field, opening.render(aided.part), asked, opening.victim.samples)

@@ -17,9 +17,15 @@ from attacker.attacks.base import CapturedFrame, DefenseCard, Reconstruction
 from attacker.attacks.radiance import mean_view
 from attacker.attacks.radiance.gradient_norms import NormMap, shown
 from attacker.attacks.radiance.heard import View, heard
+from attacker.attacks.radiance.leak import leaked as leaked_file
+from attacker.attacks.radiance.network import surrogate
+from attacker.attacks.radiance.opening import opened
+from attacker.attacks.radiance.pictures import DummyPictures
 from attacker.attacks.radiance.pose_refining import PoseCorrections, embed
-from attacker.attacks.radiance.posing import picture, rendering
-from attacker.attacks.radiance.published_mask import masked
+from attacker.attacks.radiance.posing import picture, rendering, samples_of
+from attacker.attacks.radiance.published_mask import ClientMask
+from attacker.attacks.radiance.scene_aided import AidedSettings, aid
+from attacker.attacks.radiance.settings import SurrogateSettings
 from attacker.attacks.radiance.snapshot_field import SnapshotField
 from attacker.knowledge import KnowledgeCard
 from attacker.registry import ATTACKS, attack
@@ -31,6 +37,7 @@ from victims.radiance.room import room
 from victims.radiance.scene import Scene
 from victims.radiance.settings import Training
 from wire.errors import InputError
+from wire.seeds import generator
 
 RADIANCE = [name for name in ATTACKS if attack(name).modality == "radiance"]
 FLOORS = {"untrained-surrogate", "gradient-norms", "mean-view"}
@@ -227,11 +234,12 @@ def test_the_published_mask_takes_colour_where_the_client_has_no_surface(trainin
     mine = render(own, embeddings, distances, directions)
     colours = own(embeddings, directions)[1]
     wanted = (mine.weights[..., None] * colours * (seen > 1e-4)[..., None]).sum(1) + 1 - mine.weights.sum(1)[:, None]
-    found = masked(own, client)(embeddings, distances, directions)
+    save_file(client.state_dict(), tmp_path / "edge.safetensors")
+    mask = ClientMask(tmp_path / "edge.safetensors", "mid", training.settings, "surrogate")
+    found = mask.render(own)(embeddings, distances, directions)
     assert 0 < float((seen > 1e-4).float().mean()) < 1
     assert torch.allclose(found.colours, wanted, atol=1e-5) and torch.equal(found.weights, mine.weights)
     # As an option: the edge's weights, or a checkpoint of the edge's; without them it is refused.
-    save_file(client.state_dict(), tmp_path / "edge.safetensors")
     save_file(dict(training.head.state().tensors), tmp_path / "checkpoint.safetensors")
     made = [
         run("surrogate", training, {"edge": tmp_path / name}, published_mask=True)[-1].arrays["image"]
@@ -243,6 +251,70 @@ def test_the_published_mask_takes_colour_where_the_client_has_no_surface(trainin
         run("surrogate", training, {"edge": tmp_path / "edge.safetensors"}, published_mask=True)
     with pytest.raises(InputError, match=r"published_mask needs the edge's weights; accepted: a file edge$"):
         run("surrogate", training, published_mask=True)
+
+
+def test_the_published_mask_is_active_while_learning_and_with_a_leak(training, leak: Path, tmp_path: Path) -> None:
+    """The losses of a first step, and of a stage's only step, by hand: outside the client's surfaces colour is 0."""
+    client, step = deepcopy(training.head.part), training.steps[9]
+    p = step.points()
+    with torch.no_grad():  # densities of about 30, so that a part of each ray lies behind a surface
+        client.second.weight[0] = 3.4 / p.embeddings.sum(-1).mean()
+    save_file(client.state_dict(), tmp_path / "edge.safetensors")
+    files = {"edge": tmp_path / "edge.safetensors", "leak": leak}
+    own = surrogate("mid", training.settings, 1)
+    seen = render(client, p.embeddings, p.distances, p.directions).weights > 1e-4
+    assert 0.05 < float(seen.float().mean()) < 0.95
+    weights, colours = render(own, p.embeddings, p.distances, p.directions).weights, own(p.embeddings, p.directions)[1]
+    dummies = DummyPictures(1).get(step.camera.view, (16, 16))[0].detach()[p.pixels.long()]
+    losses = []
+    for mask in (seen, torch.ones_like(seen)):
+        made = (weights[..., None] * colours * mask[..., None]).sum(1) + 1 - weights.sum(1)[:, None]
+        losses.append(float((made - dummies).square().mean().detach()))
+    for published, wanted in ((True, losses[0]), (False, losses[1])):
+        opening = opened(SurrogateSettings, training.session, training.grants(None, files, published_mask=published),
+                         "surrogate")  # fmt: skip
+        learner = opening.learner()
+        learner.learn(step)
+        assert learner.told.dummy == pytest.approx(wanted, rel=1e-4)
+    assert losses[0] != pytest.approx(losses[1], rel=1e-2)
+    # The stage with the leak, of one step, on a surrogate that learnt nothing: the same rays by hand.
+    field = SnapshotField(training.snapshots / "12.safetensors", "mid", training.settings)
+    told, asked = leaked_file(training.grants(None, files), "scene-aided"), camera_of(training)
+    settings = AidedSettings(views=4, aided_steps=1, aided_rays=20)
+    mask_of = ClientMask(files["edge"], "mid", training.settings, "scene-aided")
+    aided = aid(own, field, told, asked, settings, 8, 1, lambda done, total: None, mask_of.render)
+    rng = generator(1, "radiance.aided", frame=asked.step)
+    assert int(rng.integers(1)) == 0
+    pixels = torch.from_numpy(rng.integers(told.colours.shape[1], size=20, dtype="int32"))
+    camera = View(asked.step, 0, told.poses[0], told.focal, told.centre, told.size, asked.near, asked.box)
+    positions, distances, directions = samples_of(camera, pixels, 8)
+    embeddings = field.embed(positions).view(20, 8, -1)
+    mask = render(client, embeddings, distances, directions).weights > 1e-4
+    weights = render(own, embeddings, distances, directions).weights
+    made = (weights[..., None] * own(embeddings, directions)[1] * mask[..., None]).sum(1) + 1 - weights.sum(1)[:, None]
+    wanted = float((made.detach() - told.colours[0][pixels.long()]).square().mean())
+    assert aided.error == pytest.approx(wanted, rel=1e-4)
+
+
+def test_the_mask_follows_the_edges_newest_checkpoint(training, tmp_path: Path) -> None:
+    embeddings = torch.rand(6, 8, 64, generator=torch.Generator().manual_seed(0)) * 20
+    distances = torch.linspace(0.1, 1, 8).expand(6, 8)
+    directions = torch.nn.functional.normalize(torch.ones(6, 3), dim=1)
+    own = surrogate("mid", training.settings, 1)
+    mask = ClientMask(tmp_path, "mid", training.settings, "surrogate")
+    assert mask.over(own, embeddings, distances, directions) is own  # the edge has kept none yet
+
+    def black() -> torch.Tensor:
+        return (mask.over(own, embeddings, distances, directions)(embeddings, directions)[1] == 0).all(-1)
+
+    for name, edge_seed in (("90", 5), ("100", 6)):  # by number, not by name
+        client = parts("mid", replace(training.settings, edge_seed=edge_seed))[1]
+        save_file({f"weight.{n}": p.detach() for n, p in client.named_parameters()}, tmp_path / f"{name}.safetensors")
+        mask.refresh()
+        found = black()
+        assert torch.equal(found, render(client, embeddings, distances, directions).weights <= 1e-4)
+    (tmp_path / "100.safetensors").unlink()
+    assert torch.equal(black(), found)  # until it is asked to look again
 
 
 def test_a_leaked_picture_gives_its_colours(training, leak: Path) -> None:
@@ -294,7 +366,7 @@ def test_corrections_turn_and_shift_a_pose() -> None:
     ("name", "settings", "line"),
     [
         ("surrogate", {"views": 0}, "setting views is missing; accepted: how many pictures the victim learns from"),
-        ("surrogate", {"decay": "cosine"}, "setting decay is 'cosine'; accepted: epoch, step, exp, exp3"),
+        ("surrogate", {"decay": "cosine"}, "setting decay is 'cosine'; accepted: epoch, step, exp, exp-epoch, exp3"),
         ("surrogate", {"share": 0.0}, "setting share is 0.0; accepted: a number from 0.0001 to 1"),
         ("surrogate", {"colours": 3}, "setting 'colours' is unknown; accepted: views, weight,"),
         ("surrogate", {"victim_levels": 0}, "the victim's setting levels is 0; accepted: a whole number from 1 to 32"),
