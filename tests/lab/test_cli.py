@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.lab.conftest import Ended
 
@@ -40,6 +42,30 @@ def test_bad_input_gets_one_line_and_exit_code_2(
     assert expected in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "runs").exists()  # nothing was started
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"fl_x": 10**400}, "a.png: fl_x is 1000"),
+        ({"w": 10**400}, "a.png: w is 1000"),
+        ({"frames": [{"file_path": "a\0.png"}]}, "file_path 'a\\x00.png'; accepted"),
+        ({"scene_hint": {"near": 1e9}}, "near is 1e+09; accepted: 0 to "),
+    ],
+)
+def test_a_scene_that_cannot_be_trained_on_is_one_line(
+    change: dict[str, object], expected: str, tmp_path: Path, eavesplit: Callable[..., Ended]
+) -> None:
+    pose = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    frames = [{"file_path": name, "transform_matrix": pose} for name in ("a.png", "b.png")]
+    (tmp_path / "transforms.json").write_text(json.dumps({"fl_x": 9.0, "frames": frames, **change}))
+    for study in ("s2nerf-surrogate", "demo-radiance"):
+        done = eavesplit("run", study, "--data", str(tmp_path))
+        assert done.returncode == 2
+        assert expected in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_help_teaches_with_an_example(eavesplit: Callable[..., Ended]) -> None:

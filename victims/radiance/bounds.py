@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from reprlib import repr as shortened
 from typing import Final
 
 import numpy as np
 import torch
 
-from victims.radiance.camera import Camera, rays
+from victims.radiance.camera import FARTHEST, Camera, rays
 from victims.radiance.sampling import Box
 from victims.radiance.scene import PosedPicture
 from wire.errors import InputError
@@ -23,8 +24,11 @@ MARGIN: Final = 0.1
 
 def box_of(values: Sequence[float], origin: str) -> Box:
     """Six numbers as a box. InputError names them."""
-    if len(values) != 6 or not np.isfinite(values).all():
-        raise InputError(f"{origin}: box {list(values)!r}; accepted: six numbers, the lower corner and the upper one")
+    if len(values) != 6 or not (np.abs(values) <= FARTHEST).all():
+        raise InputError(
+            f"{origin}: box {list(values)!r}; accepted: six numbers, the lower corner and the upper one, "
+            f"at most {FARTHEST:g}"
+        )
     x0, y0, z0, x1, y1, z1 = (float(v) for v in values)
     return x0, y0, z0, x1, y1, z1
 
@@ -33,8 +37,10 @@ def chosen(value: Meta | None) -> Box | None:
     """The setting ``box``: six numbers, or none."""
     if value is None:
         return None
-    if not isinstance(value, tuple):
-        raise InputError(f"setting box is {value!r}; accepted: six numbers, the lower corner and the upper one")
+    if not isinstance(value, tuple) or not all(type(v) in (int, float) and abs(v) <= FARTHEST for v in value):
+        raise InputError(
+            f"setting box is {shortened(value)}; accepted: six numbers, the lower corner and the upper one"
+        )
     return box_of([float(v) for v in value], "setting box")
 
 

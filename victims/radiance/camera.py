@@ -13,6 +13,10 @@ from torch import Tensor
 SLACK: Final = 1e-2
 """A rotation's rows may miss unit length and right angles by this: files round, and trackers drift."""
 
+FARTHEST: Final = 1e12
+"""No entry of a pose, and no corner of a box, is larger: its square, and what a shallow ray makes of it, stay finite in
+float32."""
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -55,6 +59,9 @@ def fault(matrix: NDArray[np.float64]) -> str | None:
         return f"it has shape {matrix.shape}; accepted: (3, 4) or (4, 4)"
     if not np.isfinite(matrix).all():
         return "it holds values that are not finite"
+    largest = float(np.abs(matrix).max())
+    if largest > FARTHEST:
+        return f"it holds {largest:g}; accepted: at most {FARTHEST:g}"
     if matrix.shape == (4, 4) and not np.allclose(matrix[3], (0, 0, 0, 1), atol=1e-6):
         return f"its last row is {matrix[3].round(6).tolist()}; accepted: 0 0 0 1"
     rotation = matrix[:3, :3]

@@ -26,6 +26,12 @@ MOST_SAMPLES: Final = 1 << 12
 MOST_PARTS: Final = 1 << 16
 MOST_WIDTH: Final = 64
 MOST_SIDE: Final = 1 << 14
+FOCAL: Final = (1e-3, 1e6)
+"""Pixels; the readers of scenes refuse by the same bounds what would be refused here."""
+CENTRE: Final = (-1e6, 1e6)
+"""Pixels."""
+NEAR: Final = (0.0, 100.0)
+"""Half sides of the box."""
 STEEPEST: Final = 1e18
 """Gradients beyond this have no square in float32, which Adam needs."""
 
@@ -53,14 +59,14 @@ def rays(payload: Payload) -> None:
     size = payload.meta["size"]
     if not (isinstance(size, tuple) and len(size) == 2 and all(type(v) is int and 0 < v <= MOST_SIDE for v in size)):
         raise DecodeError(f"{RAYS}: meta size is {size!r}; accepted: height and width, from 1 to {MOST_SIDE}")
-    _numbers(payload, "focal", 2, 1e-3, 1e6)
-    _numbers(payload, "centre", 2, -1e6, 1e6)
+    _numbers(payload, "focal", 2, *FOCAL)
+    _numbers(payload, "centre", 2, *CENTRE)
     box = _numbers(payload, "box", 6, -1.001, 1.001)
     if any(low >= high for low, high in zip(box[:3], box[3:], strict=True)):
         raise DecodeError(f"{RAYS}: meta box is {box}; accepted: a lower corner below an upper corner")
     near = payload.meta["near"]
-    if type(near) is not float or not 0 <= near <= 100:
-        raise DecodeError(f"{RAYS}: meta near is {near!r}; accepted: a number from 0 to 100")
+    if type(near) is not float or not NEAR[0] <= near <= NEAR[1]:
+        raise DecodeError(f"{RAYS}: meta near is {near!r}; accepted: a number from {NEAR[0]:g} to {NEAR[1]:g}")
     if pixels.dtype != torch.int32 or pixels.ndim != 1 or not 0 < len(pixels) <= MOST_RAYS:
         raise DecodeError(
             f"{RAYS}: pixels is {pixels.dtype} {tuple(pixels.shape)}; "

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from victims.radiance.camera import Camera
+from victims.radiance.camera import Camera, fault
+from victims.radiance.layouts import CENTRE, FOCAL, MOST_SIDE, NEAR
 from victims.radiance.sampling import Box
 from wire.errors import InputError
 
@@ -45,7 +46,8 @@ class PosedPicture:
 class Scene:
     """pictures, in the order of their names. held_out: numbers of those that are for scoring and never trained on.
 
-    box: what holds the scene, in its unit (metres where ``metric``). near: where rays begin.
+    box: what holds the scene, in its unit (metres where ``metric``). near: where rays begin. InputError for what could
+    not cross: a training would find out only when all its processes are up.
     """
 
     name: str
@@ -57,13 +59,42 @@ class Scene:
     origin: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        where = self.origin or self.name
         if not self.training or not self.held_out:
             raise InputError(
-                f"{self.origin or self.name}: {len(self.training)} pictures to train on and {len(self.held_out)} held "
+                f"{where}: {len(self.training)} pictures to train on and {len(self.held_out)} held "
                 "out; accepted: at least one of each"
             )
         if any(low >= high for low, high in zip(self.box[:3], self.box[3:], strict=True)):
-            raise InputError(f"{self.origin or self.name}: box {self.box}; accepted: a lower corner below an upper one")
+            raise InputError(f"{where}: box {self.box}; accepted: a lower corner below an upper one")
+        with np.errstate(all="ignore"):  # what comes of it is looked at
+            wrong = self._fault()
+        if wrong:
+            raise InputError(f"{where}: {wrong}")
+
+    def _fault(self) -> str | None:
+        """What of the scene the layout of rays would refuse; None where all may cross."""
+        low, high, half = self.unit_box[:3], self.unit_box[3:], self.half
+        if not all(one < other for one, other in zip(low, high, strict=True)):
+            return f"box {self.box}; accepted: sides that differ less"
+        if not NEAR[0] <= self.near / half <= NEAR[1]:
+            accepted = f"{NEAR[0]:g} to {NEAR[1] * half:g}, {NEAR[1]:g} half sides of the box"
+            return f"near is {self.near:g}; accepted: {accepted}"
+        for picture in self.pictures:
+            camera = picture.camera.moved(self.middle, half)
+            height, width = camera.size
+            intrinsics = (("focal length", camera.focal, FOCAL), ("centre", camera.centre, CENTRE))
+            if max(height, width) > MOST_SIDE:
+                return f"{picture.name}: a picture of {width}x{height} pixels; accepted: at most {MOST_SIDE} on a side"
+            for what, values, (least, most) in intrinsics:
+                wrong = [value for value in values if not least <= value <= most]
+                if wrong:
+                    said = f"a {what} of {wrong[0]:g} pixels where the picture has {width}x{height}"
+                    return f"{picture.name}: {said}; accepted: {least:g} to {most:g}"
+            lost = fault(camera.pose.astype(np.float32).astype(np.float64))
+            if lost:
+                return f"{picture.name}: the pose in half sides of the box ({half:g}) is no rigid transform: {lost}"
+        return None
 
     @property
     def training(self) -> list[PosedPicture]:

@@ -7,7 +7,6 @@ OpenCV (y down, looking along z), depth is along the camera's axis, in millimetr
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 
 from victims.radiance.bounds import around_cameras, around_depths, chosen
 from victims.radiance.camera import Camera, fault, rigid
+from victims.radiance.layouts import CENTRE, FOCAL
 from victims.radiance.photographs import read_depth, read_photograph
 from victims.radiance.scene import PosedPicture, Scene, every
 from wire.errors import InputError
@@ -106,8 +106,12 @@ def _camera(pose: np.ndarray, size: tuple[int, int], origin: Path) -> Camera:
     file = next((f for f in (origin.parent / INTRINSICS, origin.parent.parent / INTRINSICS) if f.is_file()), None)
     if file is not None:
         (fx, _, cx), (_, fy, cy), _ = _matrix(file, 3).tolist()
-        if not (fx > 0 and fy > 0 and math.isfinite(fx + fy + cx + cy)):
-            raise InputError(f"{file}: focal lengths {fx:g}, {fy:g}, centre {cx:g}, {cy:g}; accepted: above 0")
+        bounds = ((fx, FOCAL), (fy, FOCAL), (cx, CENTRE), (cy, CENTRE))
+        if not all(low <= value <= high for value, (low, high) in bounds):
+            raise InputError(
+                f"{file}: focal lengths {fx:g}, {fy:g}, centre {cx:g}, {cy:g}; accepted: from {FOCAL[0]:g} to "
+                f"{FOCAL[1]:g}, centre from {CENTRE[0]:g} to {CENTRE[1]:g}"
+            )
         return Camera(pose, (fx, fy), (cx, cy), size)
     focal, x, y, published = PUBLISHED
     if size != published:
@@ -134,6 +138,8 @@ def _distance(file: Path, camera: Camera) -> np.ndarray | None:
 def _matrix(file: Path, side: int) -> np.ndarray:
     try:
         read = np.array(file.read_text("utf-8", "replace").split(), np.float64)
+    except OSError as error:
+        raise InputError(f"{file}: not readable ({error.strerror})") from error
     except ValueError:
         raise InputError(f"{file}: no matrix of numbers") from None
     if read.size != side * side:

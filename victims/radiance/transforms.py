@@ -6,12 +6,15 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any, Final
+from unicodedata import category
 
 import numpy as np
 
 from victims.radiance.bounds import around_cameras, box_of, chosen
 from victims.radiance.camera import Camera, fault, rigid
+from victims.radiance.layouts import CENTRE, FOCAL
 from victims.radiance.photographs import read_photograph
 from victims.radiance.scene import PosedPicture, Scene, every
 from wire.errors import InputError
@@ -20,8 +23,13 @@ from wire.payload import Meta
 HOLD_OUT: Final = 8
 """Every eighth picture is held out, where the files do not say which."""
 
+MOST_NAME: Final = 1024
+"""Characters of a picture's name."""
+
 _PARTS: Final = {"transforms_train.json": False, "transforms_test.json": True}
 _DISTORTION: Final = ("k1", "k2", "k3", "k4", "p1", "p2")
+_NO_NAME: Final = ("Cc", "Cs", "Zl", "Zp")
+"""What would make two lines of one message, or no name of a file: control characters, halves of pairs, line ends."""
 _SUFFIXES: Final = ("", ".png", ".jpg", ".jpeg")
 
 
@@ -62,7 +70,7 @@ def read_transforms(path: Path, settings: Mapping[str, Meta], longest: int) -> S
         box or around_cameras([picture.camera for picture in pictures]),
         near=_number(whole, hint, "near") or 0.0,
         metric=first.get("units") == "metres",
-        origin=str(path),
+        origin=str(whole if whole.is_file() else path),
     )
 
 
@@ -89,20 +97,32 @@ def _frames(file: Path, read: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 def _picture(file: Path, read: Mapping[str, Any], frame: Mapping[str, Any], number: int) -> PosedPicture:
     listed = frame.get("file_path")
-    if not isinstance(listed, str) or not listed:
-        raise InputError(f"{file}: frame {number} has file_path {listed!r}; accepted: the name of a picture")
+    fits = isinstance(listed, str) and 0 < len(listed) <= MOST_NAME
+    if not isinstance(listed, str) or not fits or any(category(character) in _NO_NAME for character in listed):
+        raise InputError(
+            f"{file}: frame {number} has file_path {shortened(listed)}; accepted: the name of a picture, at most "
+            f"{MOST_NAME} characters without control characters"
+        )
     where = f"{file}: {listed}"
     try:
         matrix = np.array(frame.get("transform_matrix"), np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{where}: transform_matrix is no matrix of numbers") from None
     wrong = fault(matrix)
     if wrong:
         raise InputError(f"{where}: the pose is no rigid transform: {wrong}")
-    names = [file.parent / f"{listed}{suffix}" for suffix in _SUFFIXES]
-    image = read_photograph(next((name for name in names if name.is_file()), names[0]), file)
+    image = read_photograph(_found(file, listed), file)
     camera = _camera(where, {**read, **frame}, rigid(matrix), (image.shape[0], image.shape[1]))
     return PosedPicture(Path(listed).stem, image, camera)
+
+
+def _found(file: Path, listed: str) -> Path:
+    """The file of a listed picture, whose name may lack its ending."""
+    names = [file.parent / f"{listed}{suffix}" for suffix in _SUFFIXES]
+    try:
+        return next((name for name in names if name.is_file()), names[0])
+    except OSError as error:  # the name is too long for a file, or its folder closed
+        raise InputError(f"{file}: lists {shortened(listed)}, not readable ({error.strerror})") from error
 
 
 def _camera(where: str, given: Mapping[str, Any], pose: np.ndarray, size: tuple[int, int]) -> Camera:
@@ -110,7 +130,8 @@ def _camera(where: str, given: Mapping[str, Any], pose: np.ndarray, size: tuple[
     bent = [key for key in _DISTORTION if _number(where, given, key)]
     if bent:
         raise InputError(
-            f"{where}: distorted ({bent[0]} is {given[bent[0]]}); accepted: pinhole pictures (colmap image_undistorter)"
+            f"{where}: distorted ({bent[0]} is {shortened(given[bent[0]])}); "
+            "accepted: pinhole pictures (colmap image_undistorter)"
         )
     for key, actual in (("w", size[1]), ("h", size[0])):
         said = _number(where, given, key)
@@ -121,7 +142,7 @@ def _camera(where: str, given: Mapping[str, Any], pose: np.ndarray, size: tuple[
     if across is None and along is None:
         raise InputError(f"{where}: no intrinsics; accepted: fl_x (and fl_y), or camera_angle_x")
     x, y = across or along or 0.0, along or across or 0.0
-    centre = _number(where, given, "cx"), _number(where, given, "cy")
+    centre = _number(where, given, "cx", CENTRE), _number(where, given, "cy", CENTRE)
     middle = (
         size[1] / 2 if centre[0] is None else centre[0],
         size[0] / 2 if centre[1] is None else centre[1],
@@ -130,27 +151,48 @@ def _camera(where: str, given: Mapping[str, Any], pose: np.ndarray, size: tuple[
 
 
 def _focal(where: str, given: Mapping[str, Any], axis: str, pixels: int) -> float | None:
-    focal, angle = _number(where, given, f"fl_{axis}"), _number(where, given, f"camera_angle_{axis}")
+    focal, angle = _number(where, given, f"fl_{axis}", FOCAL), _number(where, given, f"camera_angle_{axis}")
     if focal is None and angle is not None:
         if not 0 < angle < math.pi:
             raise InputError(f"{where}: camera_angle_{axis} is {angle:g}; accepted: radians between 0 and pi")
         focal = pixels / 2 / math.tan(angle / 2)
-    if focal is not None and focal <= 0:
-        raise InputError(f"{where}: fl_{axis} is {focal:g}; accepted: above 0")
+        if not FOCAL[0] <= focal <= FOCAL[1]:
+            raise InputError(
+                f"{where}: camera_angle_{axis} is {angle:g}, a focal length of {focal:g} pixels; "
+                f"accepted: {FOCAL[0]:g} to {FOCAL[1]:g}"
+            )
     return focal
 
 
-def _number(where: object, given: Mapping[str, Any], key: str) -> float | None:
+def _number(
+    where: object, given: Mapping[str, Any], key: str, bounds: tuple[float, float] | None = None
+) -> float | None:
+    """The number under ``key``, None where there is none. bounds: the least and the most that is accepted."""
     value = given.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"{where}: {key} is {value!r}; accepted: a number")
-    return float(value)
+    number = _finite(value)
+    if number is None or (bounds is not None and not bounds[0] <= number <= bounds[1]):
+        accepted = "a finite number" if bounds is None else f"a number from {bounds[0]:g} to {bounds[1]:g}"
+        raise InputError(f"{where}: {key} is {shortened(value)}; accepted: {accepted}")
+    return number
+
+
+def _finite(value: object) -> float | None:
+    """``value`` as a float; None for what is no number, or none that a float holds."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of JSON has as many digits as its author likes
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _values(where: object, given: Mapping[str, Any], key: str) -> list[float]:
     value = given[key]
-    if not isinstance(value, list) or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in value):
-        raise InputError(f"{where}: {key} is {value!r}; accepted: a list of numbers")
-    return [float(v) for v in value]
+    numbers = [_finite(v) for v in value] if isinstance(value, list) else [None]
+    found = [number for number in numbers if number is not None]
+    if len(found) < len(numbers):
+        raise InputError(f"{where}: {key} is {shortened(value)}; accepted: a list of numbers")
+    return found

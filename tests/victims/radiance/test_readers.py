@@ -10,15 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from victims.base import Sample
+from victims.base import Sample, validate
+from victims.radiance.batch import batch_of, rendering_sample
 from victims.radiance.room import room
 from victims.radiance.scene import PosedPicture, Scene
 from victims.radiance.victim import SPLITNERF, scene
 from wire.errors import InputError
 
 SIDE = 24
+HUGE = 10**400  # an integer that no float holds
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +151,59 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object], name: str = "
     ("change", "line"),
     [
         (lambda r: r.pop("fl_x") and r.pop("fl_y"), "no intrinsics; accepted: fl_x (and fl_y), or camera_angle_x"),
-        (lambda r: r.update(fl_x=-3), "fl_x is -3; accepted: above 0"),
+        (lambda r: r.update(fl_x=-3), "fl_x is -3; accepted: a number from 0.001 to 1e+06"),
+        (lambda r: r.update(fl_x=1.1e6), "fl_x is 1100000.0; accepted: a number from 0.001 to 1e+06"),
+        (lambda r: r.update(fl_x=HUGE), "fl_x is 100000000000000000...0000000000000000000; accepted: a number from"),
+        (lambda r: r.update(w=HUGE), "w is 100000000000000000...0000000000000000000; accepted: a finite number"),
+        (lambda r: r.update(cy=-2e6), "cy is -2000000.0; accepted: a number from -1e+06 to 1e+06"),
+        (
+            lambda r: [r.pop("fl_x"), r.pop("fl_y"), r.update(camera_angle_x=1e-6)],  # 12 / tan(5e-7)
+            "camera_angle_x is 1e-06, a focal length of 2.4e+07 pixels; accepted: 0.001 to 1e+06",
+        ),
+        (lambda r: r["frames"][0]["transform_matrix"][0].__setitem__(3, HUGE), "transform_matrix is no matrix of num"),
+        (
+            lambda r: r["frames"][0]["transform_matrix"][0].__setitem__(3, 1e300),
+            "the pose is no rigid transform: it holds 1e+300; accepted: at most 1e+12",
+        ),
+        (
+            lambda r: r["frames"][0]["transform_matrix"][0].__setitem__(0, -1e300),
+            "the pose is no rigid transform: it holds 1e+300; accepted: at most 1e+12",
+        ),
+        (
+            lambda r: r.update(scene_hint={"near": HUGE}),
+            "near is 100000000000000000...0000000000000000000; accepted: a",
+        ),
+        (lambda r: r.update(scene_hint={"near": -1}), "near is -1; accepted: 0 to"),
+        (
+            lambda r: r.update(scene_hint={"near": 300.1, "aabb_min": [-3, -3, 0], "aabb_max": [3, 3, 3]}),
+            "near is 300.1; accepted: 0 to 300, 100 half sides of the box",
+        ),
+        (
+            lambda r: r.update(scene_hint={"aabb_min": [-3, -3, HUGE], "aabb_max": [3, 3, 3]}),
+            "aabb_min is [-3, -3, 100000000000000000...0000000000000000000]; accepted: a list of numbers",
+        ),
+        (
+            lambda r: r.update(scene_hint={"aabb_min": [-3, -3, -1e308], "aabb_max": [3, 3, 1e308]}),
+            "box [-3.0, -3.0, -1e+308, 3.0, 3.0, 1e+308]; accepted: six numbers",
+        ),
+        (
+            lambda r: r.update(scene_hint={"aabb_min": [0, 0, 0], "aabb_max": [1e-320] * 3}),
+            "view-000: the pose in half sides of the box (4.99994e-321) is no rigid transform: it holds values that",
+        ),
+        (
+            lambda r: r["frames"][0].update(file_path="a\0b"),
+            "frame 0 has file_path 'a\\x00b'; accepted: the name of a picture, at most 1024 characters wi",
+        ),
+        (lambda r: r["frames"][0].update(file_path="a\nb"), "frame 0 has file_path 'a\\nb'; accepted: the name"),
+        (lambda r: r["frames"][0].update(file_path="\ud800"), "frame 9 has file_path '\\ud800'; accepted: the name of"),
+        (
+            lambda r: r["frames"][0].update(file_path="a" * 5000),
+            "frame 0 has file_path 'aaaaaaaaaaaa...aaaaaaaaaaaaa'; accepted: the name of a picture, at most",
+        ),
+        (
+            lambda r: r["frames"][0].update(file_path="é" * 1000),
+            "lists 'éééééééééééé...ééééééééééééé', not readable (File name too long)",
+        ),
         (lambda r: r.update(k1=0.1), "distorted (k1 is 0.1); accepted: pinhole pictures (colmap image_undistorter)"),
         (lambda r: r.update(w=25), "w is 25, but the picture has 24 pixels"),
         (lambda r: r.update(cx="middle"), "cx is 'middle'; accepted: a number"),
@@ -202,6 +258,9 @@ def test_files_that_are_none(tmp_path: Path, source: Scene) -> None:
         scene("procedural", {"views": 1})
     with pytest.raises(InputError, match=r"^setting box is \(1, 2\.0\); accepted|box \[1\.0, 2\.0\]; accepted"):
         scene(str(write_colmap(tmp_path / "boxed", source)), {"box": (1.0, 2.0)})
+    for wrong in (("low", 0, 0, 1, 1, 1), (0, 0, 0, 1, 1, HUGE)):
+        with pytest.raises(InputError, match=r"^setting box is \(.*\); accepted: six numbers"):
+            scene(str(tmp_path / "boxed"), {"box": wrong})
 
 
 @pytest.mark.parametrize(
@@ -211,6 +270,22 @@ def test_files_that_are_none(tmp_path: Path, source: Scene) -> None:
         (lambda f: (f / "seq-01" / "frame-000001.color.png").unlink(), "but there is no file"),
         (lambda f: (f / "seq-01" / "frame-000001.pose.txt").write_text("1 2 3"), "3 numbers; accepted: a 4x4 matrix"),
         (lambda f: (f / "seq-01" / "frame-000001.pose.txt").write_text("-nan " * 16), "the pose is no rigid transform"),
+        (
+            lambda f: (f / "camera-intrinsics.txt").write_text("2e6 0 12 0 2e6 12 0 0 1"),
+            "focal lengths 2e+06, 2e+06, centre 12, 12; accepted: from 0.001 to 1e+06, centre from -1e+06 to 1e+06",
+        ),
+        (
+            lambda f: (f / "camera-intrinsics.txt").write_text("1e-9 0 12 0 20 12 0 0 1"),
+            "focal lengths 1e-09, 20, cent",
+        ),
+        (
+            lambda f: (f / "camera-intrinsics.txt").write_text("20 0 nan 0 20 12 0 0 1"),
+            "focal lengths 20, 20, centre nan",
+        ),
+        (
+            lambda f: (f / "seq-01" / "frame-000001.pose.txt").write_text("1 0 0 1e300 0 1 0 0 0 0 1 0 0 0 0 1"),
+            "the pose is no rigid transform: it holds 1e+300; accepted: at most 1e+12",
+        ),
         (lambda f: (f / "TestSplit.txt").write_text("sequence9"), "lists sequence9, but"),
         (lambda f: (f / "TestSplit.txt").write_text("../../etc"), "'../../etc'; accepted: lines like sequence1"),
         (lambda f: Image.new("L", (24, 24)).save(f / "seq-01" / "frame-000001.depth.png"), "L; accepted: 16-bit gray"),
@@ -222,6 +297,42 @@ def test_broken_seven_scenes(change: Callable[[Path], object], line: str, tmp_pa
     with pytest.raises(InputError) as caught:
         scene(str(folder), {})
     assert line in str(caught.value) and "\n" not in str(caught.value)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    focal=st.floats(1e-4, 1e7) | st.sampled_from([1e-3, 1.1e-3, 1e6]),
+    near=st.floats(0, 1e4) | st.sampled_from([300.0, 300.0000001]),
+    centre=st.floats(-2e6, 2e6),
+    high=st.floats(-1, 1e12) | st.sampled_from([1e-13, 1e-6]),
+    side=st.sampled_from([0, 2, 12]),
+)
+def test_what_a_reader_takes_may_cross(
+    focal: float, near: float, centre: float, high: float, side: int, tmp_path: Path
+) -> None:
+    """The wire's own validator is asked: no scene that is read is refused there."""
+    folder = tmp_path / "scene"
+    if not folder.exists():
+        write_colmap(folder, room(2, side=SIDE, views=2))
+    edit(folder, lambda r: r.update(fl_x=focal, fl_y=focal, cx=centre, scene_hint={
+        "near": near, "aabb_min": [0, 0, 0], "aabb_max": [3, high, 3]
+    }))  # fmt: skip
+    try:
+        read = scene(str(folder), {"side": side})
+    except InputError:
+        return
+    for number, picture in enumerate(read.pictures):
+        validate(batch_of(rendering_sample(read, picture.camera, "asked", view=number)).payload(0, 1))
+
+
+def test_a_picture_that_is_too_large_to_cross(tmp_path: Path) -> None:
+    folder = write_colmap(tmp_path / "scene", room(2, side=SIDE, views=2))
+    edit(folder, lambda r: [r.pop("w"), r.pop("h")])
+    for picture in (folder / "images").iterdir():
+        Image.new("RGB", (16385, 8)).save(picture)
+    with pytest.raises(InputError, match=r"a picture of 16385x8 pixels; accepted: at most 16384 on a side"):
+        scene(str(folder), {"side": 0})
+    assert scene(str(folder), {"side": 64}).pictures[0].camera.size == (1, 64)
 
 
 @pytest.mark.real
