@@ -13,6 +13,7 @@ from lab.metrics.radiance import PSNR_AFFINE
 from lab.runfolder import RunFolder
 from lab.scores import read_scores
 from lab.studies.base import Cell, CellResult, Settings
+from lab.studies.options import number
 from lab.studies.radiance import SPLIT, STRONGER, UNTRAINED, Amount, cell, choices, plan
 from lab.studies.s2nerf_sheets import curves, knowledge, mean_of, shape
 from lab.studies.s2nerf_views import views
@@ -21,6 +22,9 @@ from victims.base import Progress
 
 ROWS: Final = ("surrogate-solved", "surrogate", "gradient-norms", UNTRAINED)
 AMOUNT: Final = Amount({"steps": 600, "rays": 320, "samples": 32}, 64, 1, 5, 0.25)
+
+RATES_HZ: Final = (1e-3, 1e3)
+"""Steps a second that may be asked for."""
 
 LIVE: Final[Mapping[str, Any]] = {
     "steps": 100_000, "rays": 384, "samples": 24, "pictures": 0, "curve_every": 16, "curve_views": 1, "rate_hz": 8.0,
@@ -47,13 +51,13 @@ class DemoRadiance:
             replace(settings, options={"seeds": 1, **own}), ROWS, most=dict.fromkeys(("quick", "cpu", "paper"), AMOUNT)
         )
         defense = str(settings.options.get("defense", "none"))
-        given = {key: float(value) for key, value in settings.options.items() if key == "strength"}
+        given = {"strength": number(settings.options, "strength")} if "strength" in settings.options else {}
         build(defense, given)  # a wrong name or strength is answered before anything starts
         place, split = asked.places[0], settings.splits[0] if settings.splits else SPLIT
         attacks = choices(asked, place, STRONGER)
         made = cell(asked, place, attacks, split, defense, given, title=f"{place.name}, {split}, {defense}")
-        rate_hz = settings.options.get("rate_hz")
-        return [replace(made, stream=replace(made.stream, rate_hz=rate_hz and float(rate_hz)))]
+        rate_hz = number(settings.options, "rate_hz", *RATES_HZ) if "rate_hz" in settings.options else None
+        return [replace(made, stream=replace(made.stream, rate_hz=rate_hz))]
 
     def run(self, cell: Cell, work: Path, progress: Progress) -> CellResult:
         """Train, listen, score, sum up."""

@@ -15,7 +15,7 @@ from lab.runfolder import RunFolder
 from lab.scores import read_scores
 from lab.stream import AttackChoice
 from lab.studies.base import Cell, CellResult, Settings
-from lab.studies.options import listed
+from lab.studies.options import flag, listed
 from lab.studies.radiance import FLOORS, PROFILES, SOLVED, SPLIT, STRONGER, Amount, cell, choices, plan
 from lab.studies.s2nerf_sheets import by_render, by_seed, curves, gains, knowledge, mean_of, ordered
 from lab.studies.s2nerf_surrogate import SOURCE
@@ -104,7 +104,7 @@ class Defense:
         ]
         others = _variants(options, TAKEN[settings.profile])
         others += [("label-noise", {"std": std}) for std in _numbers(options, "std", STDS[settings.profile])]
-        if options.get("clip", True):
+        if flag(options, "clip", True):
             others.append(("gradient-clip", {"norm": "median"}))
         for name, given in (*grid, *others):
             build(name, given)  # what is out of range is answered before anything starts

@@ -112,6 +112,14 @@ def test_the_defenses_are_a_grid_and_comparisons_each_beside_the_same_training_w
         assert {"surrogate", "surrogate-solved", UNTRAINED} <= set(rows)
 
 
+@pytest.mark.parametrize(
+    ("given", "clips"), [(False, False), ("no", False), ("False", False), (True, True), ("yes", True)]
+)
+def test_clipping_may_be_left_out(given: object, clips: bool) -> None:
+    found = {cell.stream.defense for cell in cells("s2nerf-defense", seeds=1, c=1.2, r=1, std=8, clip=given)}
+    assert ("gradient-clip" in found) == clips
+
+
 def test_each_scene_aided_row_names_how_many_pictures_it_gets() -> None:
     found = cells("s2nerf-scene-aided", seeds=1, leaks="1,4")[0]
     assert found.columns["given"] == {"scene-aided": 1, "scene-aided-4": 4, REFINED: 1, DEAF: 1}
@@ -137,6 +145,10 @@ def test_the_demo_turns_one_knob_of_the_defense_that_is_named() -> None:
     assert defended(defense="gradient-clip") == ("gradient-clip", {})
     with pytest.raises(InputError, match="defense 'magic' does not exist"):
         defended(defense="magic")
+    for key, value in (("strength", "abc"), ("strength", True), ("rate_hz", "fast"), ("rate_hz", 0)):
+        with pytest.raises(InputError, match=f"^--set {key}={value}; accepted: a number"):
+            defended(defense="label-noise", **{key: value})
+    assert demo.cells(Settings(options={**tiny, "rate_hz": 3}))[0].stream.rate_hz == 3.0
 
 
 def test_a_folder_is_a_scene(tmp_path: Path) -> None:
@@ -158,6 +170,8 @@ def test_a_folder_is_a_scene(tmp_path: Path) -> None:
         ("s2nerf-surrogate", {"rays": 0}, "setting rays is 0"),
         ("s2nerf-utility", {"precisions": "float16"}, "--set precisions=float16; accepted: float32, bfloat16"),
         ("s2nerf-defense", {"c": "much"}, "--set c=much; accepted: numbers"),
+        ("s2nerf-defense", {"clip": "maybe"}, "--set clip=maybe; accepted: true, false, yes, no"),
+        ("s2nerf-defense", {"clip": 2}, "--set clip=2; accepted: true, false, yes, no"),
         ("s2nerf-defense", {"r": 2}, "r is 2.0; accepted"),
         ("s2nerf-defense", {"mode": "some"}, "mode is 'some'; accepted"),
         ("s2nerf-scene-aided", {"leaks": "1,x"}, "--set leaks=1,x; accepted: whole numbers"),

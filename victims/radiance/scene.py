@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from victims.radiance.camera import Camera, fault
 from victims.radiance.layouts import CENTRE, FOCAL, MOST_SIDE, NEAR
 from victims.radiance.sampling import Box
 from wire.errors import InputError
+from wire.payload import Meta
+
+Item = TypeVar("Item")
 
 LEAST_NEAR: Final = 0.01
 """Rays begin at least so far from the camera, as a share of the box's half side."""
@@ -122,6 +125,21 @@ class Scene:
         low = ((np.array(self.box[:3]) - self.middle) / self.half).tolist()
         high = ((np.array(self.box[3:]) - self.middle) / self.half).tolist()
         return (low[0], low[1], low[2], high[0], high[1], high[2])
+
+
+def thinned(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many of ``items``, evenly from all: the first, the last, and what lies between."""
+    if len(items) <= most:
+        return list(items)
+    return [items[number] for number in np.linspace(0, len(items) - 1, most).round().astype(int)]
+
+
+def views(settings: Mapping[str, Meta], default: int) -> int:
+    """The setting ``views``: at most so many pictures. InputError for anything but a whole number from 2."""
+    value = settings.get("views", default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 2:
+        raise InputError(f"setting views is {value!r}; accepted: a whole number from 2")
+    return value
 
 
 def every(count: int, step: int) -> frozenset[int]:

@@ -18,7 +18,7 @@ from victims.radiance.bounds import around_cameras, around_depths, chosen
 from victims.radiance.camera import Camera, fault, rigid
 from victims.radiance.layouts import CENTRE, FOCAL
 from victims.radiance.photographs import read_depth, read_photograph
-from victims.radiance.scene import PosedPicture, Scene, every
+from victims.radiance.scene import PosedPicture, Scene, every, thinned, views
 from wire.errors import InputError
 from wire.payload import Meta
 
@@ -47,14 +47,12 @@ def read_seven_scenes(path: Path, settings: Mapping[str, Meta], longest: int) ->
     InputError: a sequence or a frame's part that is absent, a pose that is no rigid transform, pictures of a size that
     the published intrinsics are not for.
     """
-    views = settings.get("views", MOST)
-    if isinstance(views, bool) or not isinstance(views, int) or views < 2:
-        raise InputError(f"setting views is {views!r}; accepted: a whole number from 2")
+    most = views(settings, MOST)
     if (path / "TrainSplit.txt").is_file():
-        train, test = (_frames(path, f"{name}Split.txt", views) for name in ("Train", "Test"))
+        train, test = (_frames(path, f"{name}Split.txt", most) for name in ("Train", "Test"))
         held = frozenset(range(len(train), len(train) + len(test)))
     else:
-        train, test = _thinned(sorted(path.glob("frame-*.pose.txt")), views), []
+        train, test = thinned(sorted(path.glob("frame-*.pose.txt")), most), []
         held = every(len(train), HOLD_OUT)
     pictures = [_picture(pose, path).resized(longest) for pose in (*train, *test)]
     box = chosen(settings.get("box"))
@@ -64,7 +62,7 @@ def read_seven_scenes(path: Path, settings: Mapping[str, Meta], longest: int) ->
     return Scene(path.name, pictures, held, box, metric=True, origin=str(path))
 
 
-def _frames(path: Path, name: str, views: int) -> list[Path]:
+def _frames(path: Path, name: str, most: int) -> list[Path]:
     """The pose files of every sequence that a split file names."""
     file, poses = path / name, []
     if not file.is_file():
@@ -78,13 +76,7 @@ def _frames(path: Path, name: str, views: int) -> list[Path]:
         if not found:
             raise InputError(f"{file}: lists {line}, but {folder} holds no frames")
         poses += found
-    return _thinned(poses, views)
-
-
-def _thinned(files: list[Path], most: int) -> list[Path]:
-    if len(files) <= most:
-        return files
-    return [files[i] for i in np.linspace(0, len(files) - 1, most).round().astype(int)]
+    return thinned(poses, most)
 
 
 def _picture(pose: Path, root: Path) -> PosedPicture:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from reprlib import repr as shortened
@@ -16,7 +17,7 @@ from victims.radiance.bounds import around_cameras, box_of, chosen
 from victims.radiance.camera import Camera, fault, rigid
 from victims.radiance.layouts import CENTRE, FOCAL
 from victims.radiance.photographs import read_photograph
-from victims.radiance.scene import PosedPicture, Scene, every
+from victims.radiance.scene import PosedPicture, Scene, every, thinned, views
 from wire.errors import InputError
 from wire.payload import Meta
 
@@ -28,7 +29,7 @@ MOST_NAME: Final = 1024
 
 _PARTS: Final = {"transforms_train.json": False, "transforms_test.json": True}
 _DISTORTION: Final = ("k1", "k2", "k3", "k4", "p1", "p2")
-_NO_NAME: Final = ("Cc", "Cs", "Zl", "Zp")
+_NO_NAME: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """What would make two lines of one message, or no name of a file: control characters, halves of pairs, line ends."""
 _SUFFIXES: Final = ("", ".png", ".jpg", ".jpeg")
 
@@ -42,19 +43,23 @@ def read_transforms(path: Path, settings: Mapping[str, Meta], longest: int) -> S
     """The scene of a ``transforms.json``, or of a folder with one, or with Blender's ``transforms_train.json`` and
     ``transforms_test.json``.
 
-    longest: pictures are reduced to so many pixels on their longer side (0: as they are). settings: ``box``. Our own
-    ``scene_hint`` (``aabb_min``, ``aabb_max``, ``near``) and ``units`` are used where they are there. InputError, in
-    one line: no rigid pose, no intrinsics, distorted pictures, a picture that is listed but absent or of another size.
+    longest: pictures are reduced to so many pixels on their longer side (0: as they are). settings: ``box``;
+    ``views``, at most so many pictures of each file, evenly from all (default: all). Our own ``scene_hint``
+    (``aabb_min``, ``aabb_max``, ``near``) and ``units`` are used where they are there. InputError, in one line: no
+    rigid pose, no intrinsics, distorted pictures, a picture that is listed but absent or of another size, a number that
+    cannot cross.
     """
     whole = path if path.suffix == ".json" else path / "transforms.json"
     files = {whole: None} if whole.is_file() else {path / name: held for name, held in _PARTS.items()}
+    most = views(settings, sys.maxsize)
     pictures: list[PosedPicture] = []
     held: set[int] = set()
     first: Mapping[str, Any] = {}
     for file, out in files.items():
         read = _parsed(file)
         first = first or read
-        found = [_picture(file, read, frame, number) for number, frame in enumerate(_frames(file, read))]
+        frames = thinned(list(enumerate(_frames(file, read))), most)
+        found = [_picture(file, read, frame, number) for number, frame in frames]
         if out is not False:
             held.update(range(len(pictures), len(pictures) + len(found)) if out else every(len(found), HOLD_OUT))
         pictures += found
@@ -97,8 +102,7 @@ def _frames(file: Path, read: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 def _picture(file: Path, read: Mapping[str, Any], frame: Mapping[str, Any], number: int) -> PosedPicture:
     listed = frame.get("file_path")
-    fits = isinstance(listed, str) and 0 < len(listed) <= MOST_NAME
-    if not isinstance(listed, str) or not fits or any(category(character) in _NO_NAME for character in listed):
+    if not isinstance(listed, str) or not 0 < len(listed) <= MOST_NAME or {*map(category, listed)} & _NO_NAME:
         raise InputError(
             f"{file}: frame {number} has file_path {shortened(listed)}; accepted: the name of a picture, at most "
             f"{MOST_NAME} characters without control characters"

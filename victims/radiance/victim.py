@@ -71,7 +71,8 @@ def scene(source: str, settings: Mapping[str, Meta]) -> Scene:
     a 7-Scenes folder.
 
     settings: ``side``, pixels on the longer side of a picture (room: 96; photographs: at most 160; 0: as they are);
-    ``views``, how many (room: 30); ``box``, six numbers around the scene in its own unit. InputError says in one line
+    ``views``, how many (room: 30; photographs: at most so many, evenly from all, of each part where files tell what is
+    held out); ``box``, six numbers around the scene in its own unit. InputError says in one line
     what is wrong with a file.
     """
     if source == "procedural":

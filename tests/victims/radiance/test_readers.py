@@ -141,6 +141,21 @@ def test_seven_scenes(tmp_path: Path, source: Scene) -> None:
     assert (len(one_sequence.pictures), one_sequence.held_out) == (4, {0})
 
 
+def test_views_are_taken_evenly_from_all(tmp_path: Path, source: Scene) -> None:
+    colmap = scene(str(write_colmap(tmp_path / "scene", source)), {"views": 4})
+    # 0, 3, 6 and 9 of ten, by name; the first of every eight is held out
+    assert [p.name for p in colmap.pictures] == ["view-000", "view-003", "view-006", "view-009"]
+    assert colmap.held_out == {0}
+    more = scene(str(tmp_path / "scene"), {"views": 11})
+    assert len(more.pictures) == 10
+    blender = scene(str(write_blender(tmp_path / "lego", source)), {"views": 2})  # so many of each file
+    assert [p.name for p in blender.training] == ["r_0", "r_7"] and [p.name for p in blender.testing] == ["r_0", "r_1"]
+    for folder in (tmp_path / "scene", write_seven_scenes(tmp_path / "room", source)):
+        for wrong in (1, "few", True):
+            with pytest.raises(InputError, match=rf"setting views is {wrong!r}; accepted: a whole number from 2"):
+                scene(str(folder), {"views": wrong})
+
+
 def edit(folder: Path, change: Callable[[dict[str, Any]], object], name: str = "transforms.json") -> None:
     read = json.loads((folder / name).read_text())
     change(read)
