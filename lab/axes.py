@@ -140,7 +140,7 @@ _WORDS: Mapping[str, _Word] = {
     "seed": _word("seed", "a whole number from 0", _whole),
     "frames": _word("frames", "a whole number from 0", _whole),
     "profile": _word("profile", "quick, cpu, paper", _one_of("quick", "cpu", "paper")),
-    "device": _word("device", "cpu, cuda", _one_of("cpu", "cuda")),
+    "device": _Word("cpu, cuda", _one_of("cpu", "cuda"), lambda s, v: replace(s, device=v, device_named=True)),
     "tls": _word("tls", "true, false", _one_of(True, False)),
     "record": _word("record", ", ".join(get_args(Record)), _one_of(*get_args(Record))),
 }

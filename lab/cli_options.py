@@ -62,6 +62,7 @@ def settings_of(
         frames=frames,
         seed=seed,
         device=device_of(device),
+        device_named=device != "auto",
         splits=tuple(split or ()),
         record=record,  # type: ignore[arg-type]
         record_gb=record_gb,

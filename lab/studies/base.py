@@ -25,7 +25,7 @@ class Settings:
     splits: split points to run (none: the study's own). link: a profile of ``wire.profiles``, or the link's own
     settings (``rate_mbps``, ``delay_ms``, ``jitter_ms``; ``up``, ``down``). options: a study's own settings, by name.
     redis: URL, without a password, of a server through which worker processes invert ("": threads of the listener).
-    workers: how many invert (0: the study's own number).
+    workers: how many invert (0: the study's own number). device_named: the user chose ``device`` (not ``auto``).
     """
 
     profile: Profile = "quick"
@@ -33,6 +33,7 @@ class Settings:
     frames: int = 0
     seed: int = 0
     device: str = "cpu"
+    device_named: bool = True
     splits: Sequence[str] = ()
     record: Record = "auto"
     record_gb: float = 2.0

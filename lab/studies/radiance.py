@@ -64,7 +64,8 @@ PROFILES: Final[Mapping[str, Amount]] = {
     "cpu": Amount({"steps": 3000, "rays": 1024, "samples": 48}, 96, 3, 12, 0.25),
     "paper": Amount({"preset": "paper"}, 0, 3, 20, 1.0),
 }
-"""``quick``: minutes on two cores, and pictures of 48 pixels. ``paper``: the published code's figures, for a GPU."""
+"""``quick``: minutes on two cores, and pictures of 48 pixels. ``paper``: the published code's figures, days on
+the CPU."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,8 @@ def plan(
     further: options of the study's own. most: how much each profile does. InputError in one line for an option that
     does not exist, a value that is not accepted, and a scene that cannot be read.
     """
+    if settings.device == "cuda" and settings.device_named:
+        raise InputError("--device cuda: radiance runs on the CPU, training and attacks alike; accepted: auto, cpu")
     options, amount = settings.options, most[settings.profile]
     every = (*rows, *named)
     for key in options:
@@ -208,7 +211,6 @@ def cell(
         record=settings.record,
         record_gb=settings.record_gb,
         tls=settings.tls,
-        device=settings.device,
         workers=2,
     )
     where = {"scene": place.name, "seed": place.seed, "split": split, **columns}

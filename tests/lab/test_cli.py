@@ -68,6 +68,18 @@ def test_a_scene_that_cannot_be_trained_on_is_one_line(
         assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_a_gpu_is_refused_for_radiance_only_where_it_is_named(
+    eavesplit: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    for command in (("run", "s2nerf-utility"), ("demo", "radiance"), ("demo", "radiance", "--live")):
+        done = eavesplit(*command, "--device", "cuda")
+        assert done.returncode == 2
+        assert "--device cuda: radiance runs on the CPU" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+    assert "--set stepz: no option of this study" in eavesplit("run", "s2nerf-utility", "--set", "stepz=4").stderr
+
+
 def test_help_teaches_with_an_example(eavesplit: Callable[..., Ended]) -> None:
     for command in ("demo", "run", "train", "attack", "report", "serve"):
         assert "Example: eavesplit" in " ".join(eavesplit(command, "--help").stdout.split())

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from attacker.registry import attack as registered
+from lab.axes import trials
 from lab.over_seeds import Spread
 from lab.studies.base import Cell, Settings
 from lab.studies.links import cells_of
@@ -149,6 +150,17 @@ def test_the_demo_turns_one_knob_of_the_defense_that_is_named() -> None:
         with pytest.raises(InputError, match=f"^--set {key}={value}; accepted: a number"):
             defended(defense="label-noise", **{key: value})
     assert demo.cells(Settings(options={**tiny, "rate_hz": 3}))[0].stream.rate_hz == 3.0
+
+
+@pytest.mark.parametrize("name", [*STUDIES, "demo-radiance"])
+def test_a_gpu_that_is_asked_for_is_refused_and_one_that_is_there_left_alone(name: str) -> None:
+    options = {key: value for key, value in TINY.items() if name != "demo-radiance" or key != "curve"}
+    with pytest.raises(InputError, match=r"^--device cuda: radiance runs on the CPU, .*; accepted: auto, cpu$"):
+        study(name).cells(Settings(device="cuda", options=options))
+    with pytest.raises(InputError, match=r"^--over device=cuda: --device cuda: radiance runs on the CPU"):
+        trials(study(name), Settings(device_named=False, options=options), ["device=cuda"])
+    found = study(name).cells(Settings(device="cuda", device_named=False, options={**options, "seeds": 1}))
+    assert {cell.stream.device for cell in found} == {"cpu"}
 
 
 def test_a_folder_is_a_scene(tmp_path: Path) -> None:
