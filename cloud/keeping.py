@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 from victims.base import Cut, Tail, Trained
-from victims.checkpoints import Checkpoints, newest_common
-from wire.errors import InputError, SessionRefused
+from victims.checkpoints import Checkpoints
+from wire.errors import SessionRefused
 from wire.handshake import CHECKPOINT_EVERY, Opening
 
 MAX_SESSIONS = 8
@@ -18,7 +18,7 @@ class Keeper:
     """One session's checkpoints, in a folder of its own under ``folder`` (None: none are kept)."""
 
     def __init__(self, folder: Path | None, opening: Opening, cut: Cut, tail: Tail) -> None:
-        """Take ``tail`` back to the newest step that both ends have.
+        """Take ``tail`` back to the newest step that both ends have, and that can be read here.
 
         SessionRefused ``STATE_LOST`` where the edge means to go on with a state that is gone.
         """
@@ -32,11 +32,7 @@ class Keeper:
         every = opening.info.get(CHECKPOINT_EVERY, "0")
         own = folder / opening.session_id.hex()
         self._checkpoints = Checkpoints(own, int(every) if every.isdecimal() else 0, cut.train_steps or 0)
-        step = newest_common(self._checkpoints.steps, opening.checkpoints)
-        try:
-            self._checkpoints.back_to(tail, step)
-        except InputError as error:
-            raise SessionRefused("STATE_LOST", str(error)) from None
+        self._checkpoints.newest_of(tail, opening.checkpoints)
         _prune(folder, own)
 
     @property

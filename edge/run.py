@@ -34,6 +34,10 @@ STOP_S = 20.0
 """How long what is in flight may take after SIGTERM."""
 
 
+ROLLBACKS = 8
+"""So many without a single answer, and the session is given up."""
+
+
 class Edge:
     """One victim, one stream of samples, one session at a time.
 
@@ -118,15 +122,22 @@ class Edge:
         }
 
     def _stream(self, stop: threading.Event) -> None:
-        """Until the source ends; a training whose cloud has lost its state rolls back, and goes on from there."""
+        """Until the source ends; a training whose cloud has lost its state rolls back, and goes on from there.
+
+        The cloud may die again while it is asked, so a rollback is tried again too.
+        """
+        tries = 0
         while True:
+            answered = self._counts["answered"]
             try:
+                if tries:
+                    self._roll_back()
                 self._run_source(stop)
                 return
             except SessionRefused as error:
-                if error.code != "STATE_LOST" or self._rollbacks is None or stop.is_set():
+                tries = tries + 1 if self._counts["answered"] == answered else 1
+                if error.code != "STATE_LOST" or self._rollbacks is None or stop.is_set() or tries > ROLLBACKS:
                     raise
-            self._roll_back()
 
     def _run_source(self, stop: threading.Event) -> None:
         config, before = self._config, self._before

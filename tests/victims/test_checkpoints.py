@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +16,14 @@ from victims.checkpoints import Checkpoints, newest_common
 from wire.errors import InputError
 
 LAST = 12
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "cut in its head": lambda path: path.write_bytes(path.read_bytes()[:40]),
+    "empty": lambda path: path.write_bytes(b""),
+    "garbage": lambda path: path.write_bytes(bytes(range(256)) * 4),
+}
+"""What makes a checkpoint unreadable."""
 
 
 class Counter:
@@ -106,3 +115,23 @@ def test_what_a_kill_left_half_written_is_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "1.safetensors").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"1\.safetensors: no checkpoint: "):
         kept.back_to(part, 1)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_cannot_be_read_is_passed_over_and_takes_no_readable_ones_place(damage: str, tmp_path: Path) -> None:
+    part, kept = Counter(), Checkpoints(tmp_path, 4, 100)
+    for _ in range(8):
+        part.step()
+        kept.keep(part)
+    DAMAGES[damage](tmp_path / "8.safetensors")
+    assert kept.steps == Checkpoints(tmp_path, 4, 100).steps == (4,)
+    for _ in range(4):
+        part.step()
+        kept.keep(part)
+    assert kept.steps == (4, 12)  # the newest two that can be read
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["12.safetensors", "4.safetensors"]
+    DAMAGES[damage](tmp_path / "12.safetensors")
+    assert (kept.back_to(part, 4), part.done, float(part.sum)) == ({}, 4, 6.0)  # 0 + 1 + 2 + 3
+    assert [path.name for path in tmp_path.iterdir()] == ["4.safetensors"]  # what comes after is void, read or not
+    DAMAGES[damage](tmp_path / "4.safetensors")
+    assert kept.steps == ()
