@@ -174,3 +174,8 @@ def test_every_room_is_in_the_image() -> None:
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     carried = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert {package.split(".")[0] for package in packages} | {"weights", "pyproject.toml", "constraints.txt"} == carried
+
+
+def test_the_page_names_the_extras_that_the_image_is_built_with() -> None:
+    (built,) = re.findall(r"^ARG EXTRAS=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert f"`EXTRAS` (default `{built}`)" in (ROOT / "docs/compose.md").read_text()
