@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 import torch
 
+from attacker.attacks.base import Grants, SessionInfo
 from attacker.knowledge import KnowledgeCard
+from attacker.registry import attack
 from lab.cell import _listener
-from lab.recorded import captured_frames, outcomes
+from lab.recorded import captured_frames, outcomes, reconstructions
 from lab.runfolder import RunFolder
-from lab.stream import Stream, StreamResult, StreamSettings
+from lab.stream import AttackChoice, Stream, StreamResult, StreamSettings
 from lab.summary import count_frames
+from tests.attacker.attacks.radiance.capturing import SESSION, captured
 from victims.checkpoints import Checkpoints
 from victims.radiance.head import RadianceHead
 from victims.radiance.networks import embedding_width, parts
@@ -32,6 +35,12 @@ VICTIM = {
     "side": 12, "views": 5, "pictures": -1, "curve_every": 10, "curve_views": 1, "seed": 3,
 }  # fmt: skip
 FRAMES = 26 + 3
+CHECKPOINT_EVERY = 4
+FIT = {
+    **{f"victim_{key}": value for key, value in training(VICTIM).shared().items()},
+    "views": 4, "fit_levels": 2, "fit_rows_log2": 8, "keep_every": CHECKPOINT_EVERY,
+}  # fmt: skip
+"""It is told what is public, and keeps its state after the steps after which both ends keep theirs."""
 WAIT_S = 120.0
 
 
@@ -60,7 +69,10 @@ def _until(stream: Stream, true: Callable[[dict[str, Any]], bool]) -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StreamResult]:
     folder = tmp_path_factory.mktemp("rollback")
     card = KnowledgeCard("wire", "none")
-    settings = StreamSettings("splitnerf", "mid", VICTIM, [], card, seed=1, checkpoint_every=4, rate_hz=5)
+    listening = [AttackChoice("surrogate-fit", settings=FIT)]
+    settings = StreamSettings(
+        "splitnerf", "mid", VICTIM, listening, card, seed=1, checkpoint_every=CHECKPOINT_EVERY, rate_hz=5
+    )
     with Stream(settings, folder) as stream:
         killer = threading.Thread(target=_kill_both, args=(stream,), daemon=True)
         killer.start()
@@ -99,10 +111,31 @@ def test_weights_and_pictures_are_those_of_a_run_that_nobody_killed(run: tuple[P
         assert all(torch.equal(found.tensors[name], tensor) for name, tensor in state.tensors.items())
 
 
+def test_an_attack_sees_what_it_would_have_seen_of_a_run_that_nobody_killed(run: tuple[Path, StreamResult]) -> None:
+    """It goes back with the training: what it learnt from steps that were taken back is gone."""
+    chosen = training(VICTIM)
+    cloud, edge = parts("mid", chosen)
+    head, tail = RadianceHead(edge, chosen, embedding_width("mid", chosen)), RadianceTail(cloud, chosen)
+    session = SessionInfo(SESSION, "splitnerf", "mid", "", ("gradients", "rays"))
+    whole = attack("surrogate-fit").open(session, Grants({}, settings={**FIT, "seed": 1}))
+    wanted = [
+        picture
+        for frame, sample in enumerate(SPLITNERF.samples("procedural", VICTIM))
+        for picture in whole.observe([captured(head, tail, sample, frame)])
+    ]
+    made = sorted(reconstructions(run[0] / "reconstructions"), key=lambda picture: picture.frame)
+    assert [picture.frames for picture in made] == [picture.frames for picture in wanted] == [(10,), (21,), (28,)]
+    for one, other in zip(made, wanted, strict=True):
+        assert np.array_equal(one.arrays["image"], other.arrays["image"])
+        assert (one.meta["attack.learnt"], one.meta["attack.missed"]) == (other.meta["learnt"], 0)
+    assert 1 <= int(str(made[-1].meta["attack.restarts"])) <= 2  # of a rollback at a checkpoint it need not know
+
+
 def test_a_frame_that_crossed_twice_counts_once(run: tuple[Path, StreamResult]) -> None:
     folder, result = RunFolder(run[0]), run[1]
     crossed = captured_frames(folder.capture)
-    found = count_frames(folder, _listener(folder, result.attacker, []), [])
+    found = count_frames(folder, _listener(folder, result.attacker, ["surrogate-fit"]), ["surrogate-fit"])
     assert (found.sent, found.answered, found.failed) == (FRAMES, FRAMES, 0)
     assert (found.captured, found.missed) == (FRAMES, 0)
+    assert (found.learnt, found.inverted, found.dropped) == (26, 3, 0)
     assert found.duplicated == len(crossed) - FRAMES + result.attacker["duplicates"] > 0

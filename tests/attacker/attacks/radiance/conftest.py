@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
-from attacker.attacks.base import CapturedFrame, CapturedPart, Grants, SessionInfo
+from attacker.attacks.base import CapturedFrame, Grants, SessionInfo
 from attacker.attacks.radiance.heard import HeardStep, heard
+from tests.attacker.attacks.radiance.capturing import SESSION, captured
 from victims.base import Sample
 from victims.radiance.batch import rendering_sample, training_samples
 from victims.radiance.head import RadianceHead
@@ -20,9 +21,7 @@ from victims.radiance.room import room
 from victims.radiance.scene import Scene
 from victims.radiance.settings import Training
 from victims.radiance.tail import RadianceTail
-from wire.payload import Meta, Payload
-
-SESSION = "5e" * 16
+from wire.payload import Meta
 
 TINY = Training(
     steps=12, rays=40, samples=8, levels=3, rows_log2=9, base=4, finest=32, chunk_points=128, seed=3, edge_seed=5
@@ -118,24 +117,3 @@ def samples(scene: Scene, settings: Training, every: int) -> Iterator[Sample]:
             for view, picture in enumerate(scene.testing):
                 asked = rendering_sample(scene, picture.camera, picture.name)
                 yield replace(asked, meta={**asked.meta, "step": step, "view": view})
-
-
-def captured(head: RadianceHead, tail: RadianceTail, sample: Sample, number: int) -> CapturedFrame:
-    """One exchange, as a listener hears it."""
-    running, parts_, turn = head.exchange(sample), list[CapturedPart](), 0
-    sent = next(running)
-    while True:
-        parts_ += [CapturedPart("up", turn, i, len(sent), payload, 1, 2) for i, payload in enumerate(sent)]
-        try:
-            sent = running.send(_replies(tail, sent, turn, parts_))
-            turn += 1
-        except StopIteration:
-            return CapturedFrame(SESSION, 0, number, parts_)
-
-
-def _replies(tail: RadianceTail, sent: Iterable[Payload], turn: int, heard_: list[CapturedPart]) -> Iterator[Payload]:
-    payloads = list(sent)
-    for part, payload in enumerate(payloads):
-        reply = tail.reply(payload)
-        heard_.append(CapturedPart("down", turn, part, len(payloads), reply, 1, 2))
-        yield reply
