@@ -46,10 +46,14 @@ def solved(part: EdgePart, points: Points, heard: Tensor, counted: Tensor | None
 
 
 def errors(slopes: Tensor, wanted: Tensor) -> Tensor:
-    """The errors (R, 3) whose gradients, by ``slopes`` (R, N, 3), are nearest to ``wanted`` (R, N)."""
+    """The errors (R, 3) whose gradients, by ``slopes`` (R, N, 3), are nearest to ``wanted`` (R, N).
+
+    0 for a ray whose equations have no solution in numbers: its pixel is what the surrogate renders. Under strong noise
+    a surrogate comes to where its slopes overflow; whether the step is learnt from is its loss's to say.
+    """
     # In units of the slopes: their squares would be lost to float32 otherwise.
     scale = slopes.square().sum((1, 2)).sqrt().clamp(min=SMALLEST)
     slopes, wanted = slopes / scale[:, None, None], wanted / scale[:, None]
     normal = slopes.mT @ slopes + RIDGE * torch.eye(3)
-    solution: Tensor = torch.linalg.solve(normal, (slopes.mT @ wanted[..., None]).squeeze(-1))
-    return solution
+    solution, _ = torch.linalg.solve_ex(normal, (slopes.mT @ wanted[..., None]).squeeze(-1))
+    return torch.where(solution.isfinite().all(1, keepdim=True), solution, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -128,6 +129,15 @@ def test_solved_pixels_are_the_victims_where_the_surrogate_is_the_client(trainin
     assert float((pixels - wanted).abs().median()) < 0.02
     found = answer(client, points, pixels)
     assert float(by_ray(points.gradients, found.gradient.detach(), None)) < 1e-2
+
+
+def test_a_ray_without_a_solution_has_no_error_and_spoils_no_other() -> None:
+    slopes, wanted = torch.rand(4, 10, 3), torch.rand(4, 10)
+    clean = errors(slopes, wanted)
+    slopes[1], wanted[2, 3] = math.inf, math.nan
+    found = errors(slopes, wanted)
+    assert torch.equal(found[[1, 2]], torch.zeros(2, 3))
+    torch.testing.assert_close(found[[0, 3]], clean[[0, 3]])
 
 
 def test_errors_are_least_squares() -> None:
