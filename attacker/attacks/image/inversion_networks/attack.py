@@ -45,6 +45,10 @@ class InversionByNetwork:
         """What becomes of the network's output. side: of a picture."""
         raise NotImplementedError
 
+    def described(self, samples: Iterable[Sample], settings: InversionSettings) -> Iterable[Sample]:
+        """The pictures that are asked about, with words, if the attack has a use for them."""
+        return samples
+
     def start(self, network: InversionNetwork, grants: Grants) -> None:
         """Change fresh weights, if the attack begins elsewhere."""
 
@@ -63,7 +67,8 @@ class InversionByNetwork:
         if first is None or "image" not in first.arrays:
             raise InputError(f"attack {self.name} has no pictures to ask about; accepted: samples with an image")
         renderer = self.renderer(settings, grants, len(first.arrays["image"]))
-        answers = ask(chain([first], samples), grants.query, settings.queries, work, progress)
+        asked = self.described(chain([first], samples), settings)
+        answers = ask(asked, grants.query, settings.queries, work, progress)
         network = self._network(answers, renderer, settings, seed)
         self.start(network, grants)
         device = choices.device(grants.settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -14,7 +15,9 @@ from attacker.attacks.image.inversion_networks.network import InversionNetwork
 from attacker.attacks.image.inversion_networks.rendering import Renderer
 from attacker.attacks.image.inversion_networks.settings import InversionSettings, SamplerSettings
 from attacker.attacks.image.inversion_networks.trained import load_trained
+from attacker.attacks.image.inversion_networks.words import described
 from attacker.attacks.image.prior import load_prior
+from victims.base import Sample
 from wire.errors import InputError
 
 
@@ -46,6 +49,10 @@ class InversionDiffusion(InversionByNetwork):
             raise TypeError(f"settings are {type(settings).__name__}; accepted: SamplerSettings")
         prior = load_prior(_prior(grants, self.name), side=side, device=device(grants.settings))
         return Sampled(prior, settings)
+
+    def described(self, samples: Iterable[Sample], settings: InversionSettings) -> Iterable[Sample]:
+        """Each with the words that the settings say are known of it."""
+        return described(samples, settings.words) if isinstance(settings, SamplerSettings) else samples
 
     def start(self, network: InversionNetwork, grants: Grants) -> None:
         """Take the weights of the decoder's network, where it is given."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from attacker.attacks.image.choices import choice, number
+from attacker.attacks.image.inversion_networks.words import KINDS
 from attacker.attacks.image.losses import NEGENTROPIES
 from wire.payload import Meta
 
@@ -38,9 +39,10 @@ class InversionSettings:
 class SamplerSettings(InversionSettings):
     """How one is trained through a whole sampler, which costs a hundred times as much: fewer pictures and epochs.
 
-    steps: of the sampler. prompt: words for every picture that brings none of its own ("": no text). text: weight of
-    the negentropy of the noise (equation 12), where there are words. negentropy: ``proper`` or as ``printed``, with
-    ``alpha``.
+    steps: of the sampler. words: what is known of each picture that is asked about: its ``class``, the colour of its
+    ``background``, or ``none``. prompt: words for every picture that brings none of its own ("": no text), in training
+    and after it. text: weight of the negentropy of the noise (equation 12), where there are words. negentropy:
+    ``proper`` or as ``printed``, with ``alpha``.
     """
 
     queries: int = number(1024, 16, 10_000_000)
@@ -48,6 +50,7 @@ class SamplerSettings(InversionSettings):
     batch: int = number(32, 4, 65_536)
     lr: float = number(0.002, 1e-6, 10)
     steps: int = number(4, 1, 1000)
+    words: str = choice("none", KINDS)
     prompt: str = ""
     text: float = number(3.0, 0, 1e6)
     negentropy: str = choice("proper", tuple(NEGENTROPIES))
