@@ -42,7 +42,7 @@ class Learner:
 
     data: a path or ``procedural``; data_settings: which of it. of: what the pictures are, in words. defended: whether
     the oracle answers under the stream's defense; else it answers as if there were none, and the attack learns nothing
-    of it.
+    of it. rows: row -> what is set when it inverts, where one network fills several rows; else it fills ``row``.
     """
 
     row: str
@@ -53,6 +53,12 @@ class Learner:
     queries: int
     settings: Mapping[str, Any] = field(default_factory=dict)
     defended: bool = True
+    rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def filled(self) -> Mapping[str, Mapping[str, Any]]:
+        """Row -> what is set when it inverts, for every row of this network."""
+        return self.rows or {self.row: {}}
 
 
 def learners(asked: Plan, queries: int, diffusion_queries: int, settings: Mapping[str, Any]) -> list[Learner]:
@@ -85,7 +91,11 @@ def _own(asked: Plan, kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 def black_box_cell(asked: Plan, streamed: Cell, chosen: Sequence[Learner]) -> Cell:
     """``streamed`` with these learners in the place of its attacks that know the victim."""
     floors = [a for a in streamed.stream.attacks if a.name in ("mean-picture", "prior-sample")]
-    rows = [AttackChoice(one.attack, one.row, dict(one.settings), _files(asked, one.attack)) for one in chosen]
+    rows = [
+        AttackChoice(one.attack, row, {**one.settings, **given}, _files(asked, one.attack))
+        for one in chosen
+        for row, given in one.filled.items()
+    ]
     most = max(one.queries for one in chosen)
     card = KnowledgeCard(victim="black", queries=most, data="; ".join(dict.fromkeys(one.of for one in chosen)))
     stream = replace(streamed.stream, attacks=[*floors, *rows], knowledge=card)
@@ -115,9 +125,10 @@ def run_black_box(study: str, cell: Cell, work: Path, progress: Progress) -> Cel
             progress(FIT_SHARE * share, 1.0, f"{cell.title}: {chosen[number].row}, {note}")
 
         fitted[one.row] = fit(fit_settings(cell.stream, one), work.parent / "fits" / _name(cell.stream, one), on_fit)
+    trained = {row: fitted[one.row].made for one in chosen for row in one.filled}
     attacks = [
-        replace(a, settings=_inverting(a.settings), files={**a.files, "inverter": fitted[a.row].made})
-        if a.row in fitted
+        replace(a, settings=_inverting(a.settings), files={**a.files, "inverter": trained[a.row]})
+        if a.row in trained
         else a
         for a in cell.stream.attacks
     ]
@@ -134,12 +145,12 @@ def run_black_box(study: str, cell: Cell, work: Path, progress: Progress) -> Cel
 
 def fit_settings(stream: StreamSettings, one: Learner) -> FitSettings:
     """How a learner is trained for the split point of a stream: under the stream's defense, on a card of its own."""
-    attack = next(a for a in stream.attacks if a.row == one.row)
+    files = next(a.files for a in stream.attacks if a.row in one.filled)
     return FitSettings(
         victim=stream.victim,
         split=stream.split,
         victim_settings=stream.victim_settings,
-        attack=replace(attack, settings={**attack.settings, "queries": one.queries}),
+        attack=AttackChoice(one.attack, one.row, {**one.settings, "queries": one.queries}, files),
         knowledge=KnowledgeCard(victim="black", queries=one.queries, data=one.of),
         data=one.data,
         data_settings=one.data_settings,
@@ -176,7 +187,7 @@ def _name(stream: StreamSettings, one: Learner) -> str:
 
 def _inverting(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What of a learner's settings holds after its training; the trained file knows the rest."""
-    return {key: settings[key] for key in ("steps",) if key in settings}
+    return {key: settings[key] for key in ("steps", "prompt") if key in settings}
 
 
 def keep_asked_apart(stream: StreamSettings, made: Mapping[str, Path]) -> None:

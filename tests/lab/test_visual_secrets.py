@@ -243,7 +243,7 @@ def test_steps_and_text_have_a_row_for_each_choice(data: Path, prior: Path) -> N
     options = {"prior": str(prior), "steps": "3,6"}
     (cell,) = study("visual-secrets-steps").cells(asked(data, **options))
     assert {c.row: c.settings.get("steps") for c in cell.stream.attacks}["diffusion-6-steps"] == 6
-    (cell,) = study("visual-secrets-text").cells(asked(data, prior=str(prior)))
+    cell, _ = study("visual-secrets-text").cells(asked(data, prior=str(prior)))
     prompts = {c.row: c.settings.get("prompt", "") for c in cell.stream.attacks}
     assert len(prompts) == 11
     assert (prompts["no text"], prompts["airplane"]) == ("", "a photo of an airplane")
