@@ -26,8 +26,8 @@ AIDED: Final = "scene-aided"
 DEAF: Final = "leak-alone"
 """The second stage on a surrogate that learnt nothing from the gradients: what the leak is worth by itself."""
 
-NEVER: Final[Mapping[str, Any]] = {"every": 1_000_000, "from_step": 0.5}
-"""Of the steps from half the training on, each millionth: of no training here any."""
+NEVER: Final[Mapping[str, Any]] = {"from_step": 1.0}
+"""Begins to learn when the training is over."""
 
 REFINED: Final = "scene-aided-refined"
 ROUGHLY: Final = Off(degrees=3.0, shift=0.03)

@@ -35,9 +35,9 @@ class SurrogateSettings:
     colour_layers, width: of the surrogate's colour network (the victim's: 3 and 64).
 
     share: part of a step's rays that is learnt from; every: each so-manieth step; from_step: begin at this share of
-    the training. weighting: ``sigma`` divides the gradients' distance by the variance of the gradient-norm noise, of
-    which a listener that knows the defense knows c and r. average: the gradients of a ray that comes again are
-    averaged, of at most average_rays rays. drop_dead: leave out entries where the embedding is 0.
+    the training (1: learn nothing). weighting: ``sigma`` divides the gradients' distance by the variance of the
+    gradient-norm noise, of which a listener that knows the defense knows c and r. average: the gradients of a ray that
+    comes again are averaged, of at most average_rays rays. drop_dead: leave out entries where the embedding is 0.
 
     at_once: so many points of a step are worked at once; of more, the gradients of its chunks are summed up.
     published_mask: the published code's leak (:mod:`attacker.attacks.radiance.published_mask`).
@@ -56,7 +56,7 @@ class SurrogateSettings:
     width: int = number(64, 1, 1024)
     share: float = number(1.0, 1e-4, 1)
     every: int = number(1, 1, 1_000_000)
-    from_step: float = number(0.0, 0, 0.999)
+    from_step: float = number(0.0, 0, 1)
     weighting: str = choice("none", ("none", "sigma"))
     average: bool = False
     average_rays: int = number(8192, 1, 10_000_000)

@@ -54,6 +54,7 @@ def test_an_exponential_decay_by_epoch_is_a_staircase(decay: str, left: float) -
 def test_a_late_start_counts_anew() -> None:
     schedule = Schedule(1, "exp", steps=400, views=20, begin=0.75, every=3)
     assert [step for step in range(310) if schedule.takes(step)] == [300, 303, 306, 309]
+    assert not any(Schedule(1, "exp", steps=400, views=20, begin=1.0).takes(step) for step in range(400))
     assert [schedule.rate_at(step) for step in (300, 350, 400)] == pytest.approx([1, 0.1**0.5, 0.1])
 
 
