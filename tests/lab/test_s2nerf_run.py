@@ -25,7 +25,7 @@ from victims.base import silent
 
 OPTIONS = {
     "steps": 8, "rays": 32, "samples": 8, "side": 12, "views": 7, "levels": 2, "rows_log2": 8, "base": 4, "finest": 16,
-    "precisions": "float32", "curve": 2, "chunk_points": 128,
+    "precisions": "float32", "curve": 2, "chunk_points": 128, "mean-view.rooms": 1, "mean-view.room_views": 2,
 }  # fmt: skip
 
 
