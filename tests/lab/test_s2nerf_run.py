@@ -43,7 +43,7 @@ def test_split_equals_unsplit_and_the_sums_hold(finished: Finished) -> None:
     assert (told["pictures"], told["pictures_equal"], told["most"]) == (2, 2, 0.0)
     frames = summary["frames"]
     assert (frames["sent"], frames["answered"], frames["captured"], frames["inverted"]) == (10, 10, 10, 2)
-    assert set(summary["scores"]) == {UNTRAINED, "gradient-norms", "mean-view"}
+    assert set(summary["scores"]) == {"surrogate-solved", UNTRAINED, "gradient-norms", "mean-view"}
     assert {found["psnr"]["n"] for found in summary["scores"].values()} == {1}  # pictures on the way give no rows
 
 
@@ -64,7 +64,7 @@ def test_figures_are_those_of_the_recorded_pictures(finished: Finished) -> None:
     # Against its own render the victim is perfect, and the attacks are measured against that render.
     theirs = against(folder.path, folder.path, "psnr")
     assert theirs[VICTIM] == 100.0
-    assert set(theirs) == {VICTIM, UNTRAINED, "gradient-norms", "mean-view"}
+    assert set(theirs) == {VICTIM, "surrogate-solved", UNTRAINED, "gradient-norms", "mean-view"}
 
 
 def test_gains_are_differences_of_what_was_scored(finished: Finished) -> None:
@@ -88,7 +88,7 @@ def test_the_report_shows_the_views_and_every_table(finished: Finished) -> None:
         "What the training is worth to its user",
         "Split training against the unsplit one",
         "Gain over the untrained surrogate",
-        "The shape of the scene",
+        "Luminance and shape",
         "Over the steps of the training",
         "Who knows what",
     ):
