@@ -21,7 +21,7 @@ TOLD: Final = f"{KIND}-words"
 
 def row_of(word: str) -> str:
     """The row of :data:`TOLD` that is given this word's prompt."""
-    return f"{TOLD}, {word}"
+    return f"with words, {word}"
 
 
 def queries_of(settings: Settings) -> int:

@@ -84,10 +84,10 @@ def test_the_network_that_learnt_with_words_answers_under_all_of_them(cells: Any
     _, black = cells(words="background", diffusion_queries=32)
     rows = {choice.row: choice for choice in black.stream.attacks}
     assert "prompt" not in rows[LEARNT].settings
-    prompts = {row: choice.settings["prompt"] for row, choice in rows.items() if row.startswith(TOLD)}
+    prompts = {row: choice.settings["prompt"] for row, choice in rows.items() if row.startswith("with words")}
     assert prompts == {
-        f"{TOLD}, no text": "",
-        **{f"{TOLD}, {word}": said for word, said in WORDS["background"].items()},
+        "with words, no text": "",
+        **{f"with words, {word}": said for word, said in WORDS["background"].items()},
     }
     assert {rows[row].name for row in prompts} == {LEARNT}
     assert trainings(black)[TOLD].frames == 32
@@ -118,7 +118,7 @@ def test_one_training_serves_all_rows_that_it_answers(
     }
     # What of its settings holds after the training: the words that it is given, nothing else.
     assert found[LEARNT].settings == {}
-    assert found[f"{TOLD}, cat"].settings == {"prompt": "a photo of a cat"}
+    assert found["with words, cat"].settings == {"prompt": "a photo of a cat"}
 
 
 def test_words_at_answering_are_words_of_the_training() -> None:
@@ -181,10 +181,10 @@ def recorded(cells: Any, tmp_path: Path) -> CellResult:
             edge.write("sample", arrays.pack(truth, {"frame": frame, "name": f"p{frame}"}), log_ns=frame)
             edge.write("stages", json.dumps({"frame": frame, "segment": 0, "error": None}).encode(), log_ns=frame)
             level = 2 * (frame + 2)
-            offs = {LEARNT: level, f"{TOLD}, no text": level}
+            offs = {LEARNT: level, "with words, no text": level}
             for number, word in enumerate(cifar.CLASSES):
                 wrong = 2 * level if (number - frame) % 10 < 6 else 4 * level  # 5 of the 9 wrong ones, and 4
-                offs[f"{TOLD}, {word}"] = level // 2 if number == frame else wrong
+                offs[f"with words, {word}"] = level // 2 if number == frame else wrong
             for row, off in offs.items():
                 found = {
                     "image": (image.astype(int) + off * np.where(image < 120, 1, -1)).clip(0, 255).astype(np.uint8)
