@@ -14,7 +14,7 @@ from victims.radiance.pictures import held_out
 from victims.radiance.room import room
 from victims.radiance.tail import RadianceTail
 from victims.radiance.view import VIEW
-from victims.view import Image, Selective, Text, view
+from victims.view import Image, Text, TrainingView, view
 from wire.payload import Payload
 
 
@@ -43,7 +43,7 @@ def test_a_step_and_what_crosses_of_it() -> None:
 def test_a_view_that_is_asked_for_is_shown_as_it_was_photographed() -> None:
     asked = held_out(room(0, side=16, views=5), 0, 40)
     shown = VIEW.sample(asked)
-    assert isinstance(VIEW, Selective) and VIEW.rebuildable(asked)
+    assert isinstance(VIEW, TrainingView) and VIEW.rebuildable(asked)
     assert not VIEW.rebuildable(next(training_samples(room(0, side=16, views=5), SMALL)))
     assert isinstance(shown, Image) and np.array_equal(shown.pixels, asked.truth["image"])
 
