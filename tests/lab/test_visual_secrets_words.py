@@ -47,13 +47,11 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def cells(data: Path, tmp_path: Path) -> Any:
+def cells(data: Path, tiny_prior: Path) -> Any:
     """The study's cells, with options beside the least that it needs."""
-    for part in ("vae", "unet"):
-        (tmp_path / "prior" / part).mkdir(parents=True)
 
     def made(**options: object) -> list[Cell]:
-        given = {"weights": "random", "prior": str(tmp_path / "prior"), **options}
+        given = {"weights": "random", "prior": str(tiny_prior), **options}
         return list(STUDY.cells(Settings(data=(data,), options=given)))
 
     return made
