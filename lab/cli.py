@@ -426,14 +426,13 @@ def main() -> None:
 
 def _ended(error: Exception) -> int:
     """The exit code of what the parser or a stopped run raised; anything else is a defect and goes on up."""
-    import click
-
     if type(error).__name__ == "Stopped":
         err.print(f"go on with: {escape(str(error))}", highlight=False, soft_wrap=True)
         return STOPPED
-    if isinstance(error, click.ClickException):
-        error.show()
-        return error.exit_code
+    show, exit_code = getattr(error, "show", None), getattr(error, "exit_code", None)
+    if callable(show) and isinstance(exit_code, int):  # a mistake in the words; its class is the parser's own
+        show()
+        return exit_code
     if isinstance(error, typer.Exit):
         return int(error.exit_code)
     if isinstance(error, typer.Abort):

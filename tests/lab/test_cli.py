@@ -80,6 +80,25 @@ def test_a_gpu_is_refused_for_radiance_only_where_it_is_named(
     assert "--set stepz: no option of this study" in eavesplit("run", "s2nerf-utility", "--set", "stepz=4").stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "demo-lidar", "--nosuch"), "No such option: --nosuch"),
+        (("run", "demo-lidar", "--frames", "some"), "unable to parse string as an integer"),
+        (("bench", "wire", "--rounds", "2"), "greater than or equal to 3"),
+        (("nosuch",), "No such command 'nosuch'"),
+        (("run",), "Missing argument"),
+    ],
+)
+def test_a_mistake_in_the_words_is_told_and_no_traceback(
+    words: tuple[str, ...], said: str, eavesplit: Callable[..., Ended]
+) -> None:
+    done = eavesplit(*words)
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.replace("│", "").split())
+    assert "Traceback" not in done.stderr
+
+
 def test_help_teaches_with_an_example(eavesplit: Callable[..., Ended]) -> None:
     for command in ("demo", "run", "train", "attack", "report", "serve"):
         assert "Example: eavesplit" in " ".join(eavesplit(command, "--help").stdout.split())
