@@ -18,6 +18,7 @@ from lab import cli
 from lab.runfolder import RunFolder, write_whole
 from lab.studies.registry import STUDIES
 from tests.contract.tiny_prior import write_tiny_prior
+from tests.lab.small_cifar import write_small_cifar
 from wire import arrays
 from wire.record import RecordWriter
 
@@ -153,3 +154,11 @@ def make_run(tmp_path: Path) -> MakeRun:
         return run
 
     return build
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """CIFAR-10's files, small, of noise; no other data on this machine, and no shipped prior."""
+    monkeypatch.setenv("EAVESPLIT_DATA", str(tmp_path / "nowhere"))
+    monkeypatch.setattr("lab.studies.image_files.PRIOR", "nowhere")
+    return write_small_cifar(tmp_path / "pictures")

@@ -32,30 +32,13 @@ from lab.studies.registry import study
 from lab.studies.visual_secrets_sheets import course_sheets
 from lab.studies.visual_secrets_whitebox import STUDY, table_1
 from lab.summary import differences
+from tests.lab.small_cifar import COUNT, pictures
 from victims.base import Sample
 from victims.image import cifar
 from victims.image.victim import CIFAR_RESNET20, CIFAR_VIT, RESNET18, RESNET50
 from wire import arrays
 from wire.errors import InputError
 from wire.record import RecordWriter
-
-COUNT = 9
-
-
-def pictures(count: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(60, 180, (count, 32, 32, 3), dtype=np.uint8)
-
-
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """CIFAR-10's files, small, of noise; no other data on this machine, and no shipped prior."""
-    monkeypatch.setenv("EAVESPLIT_DATA", str(tmp_path / "nowhere"))
-    monkeypatch.setattr("lab.studies.image_files.PRIOR", "nowhere")
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for seed, name in enumerate(("lossless-test", "jpeg-train")):
-        np.savez(folder / cifar.FILES[name], images=pictures(COUNT, seed), labels=np.arange(COUNT))
-    return folder
 
 
 @pytest.fixture

@@ -20,30 +20,14 @@ from lab.studies import black_box
 from lab.studies.base import Cell, CellResult, Settings
 from lab.studies.black_box import Learner, fit_settings
 from lab.studies.visual_secrets_text import STUDY, WORDS
+from tests.lab.small_cifar import COUNT, pictures
 from victims.base import Sample, silent
 from victims.image import cifar
 from wire import arrays
 from wire.errors import InputError
 from wire.record import RecordWriter
 
-COUNT = 9
 LEARNT, TOLD = "inversion-diffusion", "inversion-diffusion-words"
-
-
-def pictures(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(60, 180, (COUNT, 32, 32, 3), dtype=np.uint8)
-
-
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """CIFAR-10's files, small, of noise; no other data on this machine, and no shipped prior."""
-    monkeypatch.setenv("EAVESPLIT_DATA", str(tmp_path / "nowhere"))
-    monkeypatch.setattr("lab.studies.image_files.PRIOR", "nowhere")
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for seed, name in enumerate(("lossless-test", "jpeg-train")):
-        np.savez(folder / cifar.FILES[name], images=pictures(seed), labels=np.arange(COUNT))
-    return folder
 
 
 @pytest.fixture
@@ -120,7 +104,7 @@ def test_one_training_serves_all_rows_that_it_answers(
 
 
 def test_words_at_answering_are_words_of_the_training() -> None:
-    image = pictures(0)[0]
+    image = pictures(COUNT, 0)[0]
     learnt = {
         name: words_of(Sample("p", {"image": image}, {"label": np.array(label)}), "class")
         for label, name in enumerate(cifar.CLASSES)
@@ -153,7 +137,7 @@ def test_a_wrong_option_is_one_line(cells: Any, options: dict[str, object], said
 
 def test_pictures_without_labels_leave_the_black_box_out_and_say_so(cells: Any, tmp_path: Path) -> None:
     unlabelled = tmp_path / "mine.npz"
-    np.savez(unlabelled, images=pictures(7))
+    np.savez(unlabelled, images=pictures(COUNT, 7))
     (white,) = cells(auxiliary=str(unlabelled))
     assert "mine/00000: label is absent; accepted with words=class: 0 to 9" in white.columns["absent"][LEARNT]
     with pytest.raises(InputError, match=r"^--set diffusion_queries=32: mine/00000: label is absent") as caught:
@@ -174,7 +158,7 @@ def recorded(cells: Any, tmp_path: Path) -> CellResult:
         RecordWriter(run.edge, max_bytes=1 << 30) as edge,
         RecordWriter(run.reconstructions, max_bytes=1 << 30) as made,
     ):
-        for frame, image in enumerate(pictures(0)):
+        for frame, image in enumerate(pictures(COUNT, 0)):
             truth = {"image": image, "truth.label": np.array(frame)}
             edge.write("sample", arrays.pack(truth, {"frame": frame, "name": f"p{frame}"}), log_ns=frame)
             edge.write("stages", json.dumps({"frame": frame, "segment": 0, "error": None}).encode(), log_ns=frame)
