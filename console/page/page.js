@@ -81,7 +81,7 @@ function notes() {
 }
 
 /* Further pictures of the same frame: each in a panel of its own, made when it first comes. */
-const besides = { owner: "What its owner gets", "untrained-surrogate": "A surrogate that learnt nothing" };
+const besides = { owner: "What its owner gets", "untrained-surrogate": "What knows nothing" };
 function beside({ items }) {
   const section = $("panels"), wanted = items.map((item) => item.name);
   for (const figure of [...section.querySelectorAll("[data-beside]")]) if (!wanted.includes(figure.dataset.beside)) figure.remove();

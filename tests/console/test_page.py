@@ -173,7 +173,7 @@ def test_further_pictures_stand_beside_and_go_when_they_are_no_more(stage: Any, 
     stage.console.hub.publish("beside", {"items": items})
     figures = page.locator("[data-beside]")
     expect(figures.locator("img")).to_have_count(2)
-    assert figures.locator("b").all_inner_texts() == ["What its owner gets", "A surrogate that learnt nothing"]
+    assert figures.locator("b").all_inner_texts() == ["What its owner gets", "What knows nothing"]
     assert figures.locator("small").all_inner_texts() == ["frame 5", "frame 4 · untrained-surrogate"]
     boxes = [page.locator(f).bounding_box() for f in ("#truth", "[data-beside=owner] img")]
     assert boxes[0] and boxes[1] and boxes[0]["width"] == pytest.approx(boxes[1]["width"], abs=1)
